@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lakewright.learning import ensembles
 from lakewright.learning.learners import spark_ml
 from lakewright.model.predictor import Predictor
 from lakewright.records import Trained
+from lakewright.testing import FolderCase, FolderSuite
 from lakewright.workers.spark import SparkSettings, session_of
 
 pytestmark = [
@@ -129,7 +131,7 @@ def columns_of(predictor: Predictor, rows: list[dict[str, Any]]) -> NDArray[np.f
     [
         ("breast_cancer", {}),
         ("breast_cancer", {"num_workers": 1, "monotone_constraints": {"mean_radius": 1}, "subsample": 0.7}),
-        ("wine", {"early_stopping_rounds": 0}),
+        ("wine", {"early_stopping_rounds": 0, "n_estimators": 50}),
         ("diabetes", {}),
         ("diabetes", {"loss": "huber"}),
         ("diabetes", {"loss": "poisson"}),
@@ -165,6 +167,27 @@ def test_a_booster_of_a_cluster_predicts_the_same_without_it(
     found = numbers(predicted_elsewhere(folder, rows), labels)
     assert np.abs(found - expected).max() <= 1e-6 * max(1.0, np.abs(expected).max())
     assert record.validation["r2" if name == "diabetes" else "accuracy"] > (0.3 if name == "diabetes" else 0.9)
+
+
+def test_several_labels(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, "wine", master, {"learner": "xgboost_spark", "n_estimators": 20})
+    rows = [
+        {"text": f"row {at}", "size": at % 10, "labels": [name for name, of in LABELS.items() if at % 10 in of]}
+        for at in range(300)
+    ]
+    (tmp_path / "rows.json").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    project = yaml.safe_load((tmp_path / "project.yml").read_text(encoding="utf-8"))
+    project |= {"task": "multilabel_classification", "prepare": {"duplicates": "keep"}}
+    columns = {"text": "text", "labels": "labels", "numbers": ["size"]}
+    project["data"] = {"source": "rows.json", "columns": columns}
+    (tmp_path / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    predictor = Predictor.open(trained().model_folder)
+    found = predictor.predict([{"text": "row", "size": at} for at in range(10)])
+    assert [{*each["labels"]} for each in found] == [{n for n, of in LABELS.items() if at in of} for at in range(10)]
+
+
+LABELS = {"few": range(3), "many": range(6, 10), "middle": range(2, 8)}
 
 
 def test_corrected_probabilities_stop_it(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +275,7 @@ def has_candidates(record: Trained, settings: dict[str, Any]) -> None:
     """The stage's run in MLflow has one nested run for each combination, and the best of them was taken."""
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///workspace/mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path('workspace/mlflow.db').resolve()}")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     stage = next(run for run in runs if run.info.run_name == "train")
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == stage.info.run_id]
@@ -293,3 +316,28 @@ def test_what_spark_ml_does_not_read(
     write_project(tmp_path, name, master, {"learner": "spark_ml", **settings}, prepare)
     with pytest.raises(ProjectError, match=what):
         trained()
+
+
+@pytest.fixture(scope="module")
+def folders(master: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model folder for each learner and shape of network."""
+    made = {}
+    train: dict[str, dict[str, Any]] = {
+        "booster": {"learner": "xgboost_spark", "n_estimators": 20},
+        "coefficients": {"learner": "spark_ml", "algorithm": "logistic_regression"},
+        "forest": {"learner": "spark_ml", "algorithm": "forest", "params": {"numTrees": 5}},
+    }
+    for name, settings in train.items():
+        folder = tmp_path_factory.mktemp(name)
+        with chdir(folder):
+            write_project(folder, "wine", master, settings)
+            made[name] = Path(trained().model_folder)
+    return made
+
+
+class TestFolder(FolderSuite):
+    @pytest.fixture(params=["booster", "coefficients", "forest"])
+    def case(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> FolderCase:
+        folder = folders[request.param]
+        with chdir(folder.parents[2]):
+            return FolderCase(folder, rows_of(Predictor.open(folder))[:40])

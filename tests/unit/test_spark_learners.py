@@ -14,11 +14,13 @@ import yaml
 
 import lakewright as lw
 from conftest import write_csv
-from lakewright.errors import ProjectError, TrainingError, UsageError
+from lakewright.errors import MissingPackage, ProjectError, TrainingError, UsageError
+from lakewright.learning import on_spark
 from lakewright.learning.ensembles import from_spark
 from lakewright.learning.learners.spark_ml import SparkMLSettings
 from lakewright.learning.learners.xgboost import XGBoostSettings
 from lakewright.learning.learners.xgboost_spark import XGBoostSparkSettings
+from lakewright.settings.profile import Profile
 from lakewright.tune import search
 
 CLUSTER = {"name": "spark", "url": "local[2]"}
@@ -77,6 +79,24 @@ def test_no_java(learner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     assert "Spark needs Java" in refusal().cause
+
+
+def test_no_pyspark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, ML)
+    monkeypatch.setattr(on_spark, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackage) as failure:
+        lw.run("project.yml")
+    assert failure.value.remedy == "pip install 'lakewright[spark]'"
+
+
+def test_files_are_those_of_one_version(tmp_path: Path) -> None:
+    lake = lw.Workspace.open(Profile(workspace=str(tmp_path))).lake
+    first = lake.write("main.demo.rows", pa.table({"x": [1, 2]}))
+    later = lake.write("main.demo.rows", pa.table({"x": [3]}), mode="append")
+    last = lake.write("main.demo.rows", pa.table({"y": [4]}))
+    held = [sorted(pq.ParquetDataset(lake.files(each)).read()[0].to_pylist()) for each in (first, later, last)]
+    assert held == [[1, 2], [1, 2, 3], [4]]
 
 
 @pytest.mark.parametrize(

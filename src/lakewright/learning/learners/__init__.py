@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeGuard, TypeVar
 
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
@@ -94,8 +94,8 @@ class Training(Generic[S]):
     watch: Callable[[float, float], None] | None = None
     unlabeled: Examples | None = None  # rows without a truth, for learners that learn from them (`Learner.unlabeled`)
     shared: Path | None = None  # a folder for what several trainings of one search would compute alike
-    # For learners that train on the profile's workers (`Learner.check_workers`): the workers, and the features table's
-    # Parquet files, local paths or URIs, which hold the rows of train and validation. `train` then has no rows.
+    # For learners that train on the profile's workers (ClusterLearner): these, and the features table's Parquet files,
+    # local paths or URIs, which hold the rows of train and validation. `train` then has no rows.
     workers: WorkersSettings | None = None
     files: Sequence[str] = ()
 
@@ -146,10 +146,6 @@ class Learner(Protocol):
     # watched: bool
     # May be left out: the kinds of truth of a row that it learns from rows without one, too (`Training.unlabeled`).
     # unlabeled: Collection[str]
-    # May be left out, but for a learner that trains on the profile's workers, from the features' files
-    # (`Training.files`): raises UsageError before any work where it cannot do so on these workers, or with these
-    # settings for the task.
-    # def check_workers(self, settings: Any, task: type[Task], workers: WorkersSettings) -> None
 
     @property
     def truths(self) -> Collection[str]:
@@ -174,6 +170,14 @@ class TorchLearner(Learner, Protocol):
 
     def network(self, folder: Path) -> torch.nn.Module:
         """The network of a model folder in torch: named inputs in, logits out."""
+
+
+class ClusterLearner(Learner, Protocol):
+    """A learner that trains on the profile's workers (`Training.workers`), from files (`Training.files`)."""
+
+    def check_workers(self, settings: Any, task: type[Task], workers: WorkersSettings) -> None:
+        """Raises UsageError, before any work, where it cannot train on these workers, or with these settings for the
+        task."""
 
 
 def gap(learner: Learner, task: type[Task]) -> str:
@@ -240,8 +244,8 @@ def check_fit(project: Project) -> None:
         settings.check(task.level)
 
 
-def on_workers(learner: Learner) -> bool:
-    """Whether the learner trains on the profile's workers, from files, and not in this process from examples."""
+def on_workers(learner: Learner) -> TypeGuard[ClusterLearner]:
+    """Whether the learner trains on the profile's workers, and not in this process."""
     return hasattr(learner, "check_workers")
 
 
@@ -255,8 +259,7 @@ def check_workers(project: Project, workers: WorkersSettings) -> None:
             f"prepare.balance: smote makes rows in this process, and {learner.name} reads those of the features table",
             "set prepare.balance: oversample or weights",
         )
-    of_learner: Callable[[Any, type[Task], WorkersSettings], None] = learner.check_workers  # type: ignore[attr-defined]
-    of_learner(project.train, plugins.TASKS.find(project.task.name), workers)
+    learner.check_workers(project.train, plugins.TASKS.find(project.task.name), workers)
 
 
 def members_of(learner: Learner, settings: Any) -> Sequence[tuple[Learner, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from lakewright.errors import ProjectError, TrainingError, UsageError, nearest, shown
-from lakewright.learning.learners import Fitted, Learner, Training
+from lakewright.learning.learners import ClusterLearner, Fitted, Training
 from lakewright.learning.learners.forest import Forest
 from lakewright.settings.sections import LearnerSettings
 from lakewright.settings.yamlfile import Refused
@@ -98,7 +98,7 @@ PARAMS: Mapping[str, Mapping[str, Number | Choice]] = {
         "bootstrap": SWITCH,
     },
 }
-METRICS: Mapping[str, tuple[str, ...]] = {  # of Spark's evaluators, the first the default
+METRICS: Mapping[str, tuple[str, ...]] = {  # of Spark's evaluators
     "two classes": ("areaUnderROC", "areaUnderPR"),
     "classes": ("logLoss", "accuracy", "f1", "weightedPrecision", "weightedRecall", "hammingLoss"),
     "number": ("rmse", "mse", "mae", "r2"),
@@ -193,17 +193,8 @@ class SparkML:
 
         from lakewright.learning import on_spark
 
-        settings, columns = training.settings, training.recipe.columns
-        if coded := next((column for column in columns if column.values), None):
-            raise ProjectError(
-                f"spark_ml reads numbers, and the recipe gives the codes of the category {coded.input!r}",
-                "let one_hot or dense read it (prepare.recipe), or set train.learner: xgboost_spark, which reads codes",
-            )
-        if settings.algorithm == "gbt" and training.task.truth == "class" and training.task.outputs != 2:
-            raise ProjectError(
-                f"train.algorithm: gbt learns two classes, and there are {training.task.outputs}",
-                "set train.algorithm: forest or logistic_regression, or train.learner: xgboost_spark",
-            )
+        columns = training.recipe.columns
+        _check(training)
         workers, rows = on_spark.opened(training)
         workers.reach(training.checkpoints)
         with on_spark.explaining("train"):
@@ -212,13 +203,36 @@ class SparkML:
             rows = rows.select(*each, _label(training), "weight", "validation", *_fold(training))
             assembler = VectorAssembler(inputCols=[f"c{place}" for place in range(len(columns))], outputCol="features")
             rows = assembler.transform(rows).drop(*assembler.getInputCols()).cache()
-            train = rows.where(~col("validation"))
-            model, details = _chosen(training, _estimator(training), train)
-            history = _history(model, rows.where(col("validation")), training)
-            details |= _summary(model, training)
-            details |= _left(model, training)
-            rows.unpersist()
+            try:
+                model, details = _chosen(training, _estimator(training), rows.where(~col("validation")))
+                history = _history(model, rows.where(col("validation")), training)
+                details |= _summary(model, training) | _left(model, training)
+            finally:
+                rows.unpersist()
         return Fitted(history, {**details, "spark": str(workers.session.version)})
+
+
+def _check(training: Training[SparkMLSettings]) -> None:
+    """Raises ProjectError for what is known once the rows are prepared, before the cluster is asked."""
+    settings, task = training.settings, training.task
+    if coded := next((column for column in training.recipe.columns if column.values), None):
+        raise ProjectError(
+            f"spark_ml reads numbers, and the recipe gives the codes of the category {coded.input!r}",
+            "let one_hot or dense read it (prepare.recipe), or set train.learner: xgboost_spark, which reads codes",
+        )
+    if settings.algorithm == "gbt" and task.truth == "class" and task.outputs != 2:
+        raise ProjectError(
+            f"train.algorithm: gbt learns two classes, and there are {task.outputs}",
+            "set train.algorithm: forest or logistic_regression, or train.learner: xgboost_spark",
+        )
+    able = _metrics(task)
+    if settings.metric not in ("auto", *able):
+        raise _not_of(settings.metric, f"{task.outputs} classes", able)
+    if settings.grid and training.validation.parts is None:
+        raise ProjectError(
+            "train.grid is compared by folds of train, and rows that are split by time have none",
+            "set train.params in place of train.grid",
+        )
 
 
 def _check_complete(rows: DataFrame, training: Training[SparkMLSettings]) -> None:
@@ -248,14 +262,7 @@ def _label(training: Training[SparkMLSettings]) -> Any:
 def _fold(training: Training[SparkMLSettings]) -> list[Any]:
     from pyspark.sql.functions import col
 
-    if not training.settings.grid:
-        return []
-    if training.validation.parts is None:
-        raise ProjectError(
-            "train.grid is compared by folds of train, and rows that are split by time have none",
-            "set train.params in place of train.grid",
-        )
-    return [(col("part") % training.settings.folds).cast("int").alias("fold")]
+    return [(col("part") % training.settings.folds).cast("int").alias("fold")] if training.settings.grid else []
 
 
 def _estimator(training: Training[SparkMLSettings]) -> Any:
@@ -315,22 +322,24 @@ def _chosen(training: Training[SparkMLSettings], estimator: Any, train: DataFram
     return searched.bestModel, {**details, **{f"best_{name}": value for name, value in tried[best].items()}}
 
 
+def _metrics(task: Task) -> tuple[str, ...]:
+    """Of Spark's evaluators, those of the task; the first is the default."""
+    if task.truth == "number":
+        return METRICS["number"]
+    return METRICS["classes"] if task.outputs > 2 else (*METRICS["two classes"], *METRICS["classes"])
+
+
 def _evaluator(training: Training[SparkMLSettings]) -> Any:
-    """Raises ProjectError for a metric of another kind of truth."""
     from pyspark.ml import evaluation
 
-    task = training.task
-    kind = "number" if task.truth == "number" else "two classes" if task.outputs == 2 else "classes"
-    metric = METRICS[kind][0] if training.settings.metric == "auto" else training.settings.metric
-    able = METRICS[kind] if kind != "two classes" else METRICS["two classes"] + METRICS["classes"]
-    if metric not in able:
-        raise _not_of(metric, f"{task.outputs} classes", able)
-    evaluator: Any = evaluation.MulticlassClassificationEvaluator
-    if metric in METRICS["two classes"]:
-        evaluator = evaluation.BinaryClassificationEvaluator
-    elif kind == "number":
-        evaluator = evaluation.RegressionEvaluator
-    return evaluator(metricName=metric, weightCol="weight", labelCol="label")
+    able = _metrics(training.task)
+    metric = able[0] if training.settings.metric == "auto" else training.settings.metric
+    kind: Any = {
+        **dict.fromkeys(METRICS["two classes"], evaluation.BinaryClassificationEvaluator),
+        **dict.fromkeys(METRICS["classes"], evaluation.MulticlassClassificationEvaluator),
+        **dict.fromkeys(METRICS["number"], evaluation.RegressionEvaluator),
+    }[metric]
+    return kind(metricName=metric, weightCol="weight", labelCol="label")
 
 
 def _not_of(metric: str, what: str, metrics: Sequence[str]) -> UsageError:
@@ -410,4 +419,4 @@ def _coefficients(model: Any, training: Training[SparkMLSettings]) -> tuple[Any,
     return np.ascontiguousarray(of), bias
 
 
-LEARNER: Learner = SparkML()
+LEARNER: ClusterLearner = SparkML()

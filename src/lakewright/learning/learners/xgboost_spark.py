@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from lakewright.errors import MissingPackage, ProjectError, UsageError
-from lakewright.learning.learners import Fitted, Learner, Training
+from lakewright.learning.learners import ClusterLearner, Fitted, Training
 from lakewright.learning.learners.trees import EVERY, POSITIVE, check_truths, link_of, loss_of, mean_curve, start_of
 from lakewright.learning.learners.xgboost import BoosterSettings, XGBoost, parameters
 
@@ -197,4 +197,4 @@ def _curve(summary: Any) -> list[dict[str, float]]:
     return [{"step": float(at), "validation_loss": float(losses[at])} for at in range(0, len(losses), EVERY)]
 
 
-LEARNER: Learner = XGBoostSpark()
+LEARNER: ClusterLearner = XGBoostSpark()
