@@ -34,6 +34,7 @@ pytestmark = [
     pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not()),
 ]
 
+WORKSPACE = "our {a} work"  # what Spark would read as a pattern, and quotes in no name
 CONFIG = {"spark.sql.shuffle.partitions": "2"}
 # Predicts without Spark, Java, and all that trains
 ELSEWHERE = """
@@ -87,7 +88,7 @@ def write_project(
     }
     (folder / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
     workers = {"name": "spark", "url": url, "config": CONFIG}
-    profiles = {"default": "spark", "profiles": {"spark": {"workspace": "workspace", "workers": workers}}}
+    profiles = {"default": "spark", "profiles": {"spark": {"workspace": WORKSPACE, "workers": workers}}}
     (folder / "profiles.yml").write_text(yaml.safe_dump(profiles), encoding="utf-8")
 
 
@@ -182,7 +183,7 @@ def test_several_labels(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     columns = {"text": "text", "labels": "labels", "numbers": ["size"]}
     project["data"] = {"source": "rows.json", "columns": columns}
     (tmp_path / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
-    predictor = Predictor.open(trained().model_folder)
+    predictor = Predictor.open(Path(trained().model_folder))
     found = predictor.predict([{"text": "row", "size": at} for at in range(10)])
     assert [{*each["labels"]} for each in found] == [{n for n, of in LABELS.items() if at in of} for at in range(10)]
 
@@ -275,7 +276,7 @@ def has_candidates(record: Trained, settings: dict[str, Any]) -> None:
     """The stage's run in MLflow has one nested run for each combination, and the best of them was taken."""
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{Path('workspace/mlflow.db').resolve()}")
+    client = MlflowClient(f"sqlite:///{Path(WORKSPACE, 'mlflow.db').resolve()}")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     stage = next(run for run in runs if run.info.run_name == "train")
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == stage.info.run_id]

@@ -91,7 +91,7 @@ def test_no_pyspark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_are_those_of_one_version(tmp_path: Path) -> None:
-    lake = lw.Workspace.open(Profile(workspace=str(tmp_path))).lake
+    lake = lw.Workspace.open(Profile(workspace=str(tmp_path / "ours, {a} ü (1)"))).lake
     first = lake.write("main.demo.rows", pa.table({"x": [1, 2]}))
     later = lake.write("main.demo.rows", pa.table({"x": [3]}), mode="append")
     last = lake.write("main.demo.rows", pa.table({"y": [4]}))

@@ -61,7 +61,8 @@ def opened(training: Training[Any]) -> tuple[SparkWorkers, DataFrame]:
     if "://" not in first:
         workers.reach(Path(first).parent)
     with explaining("read the features"):
-        rows = workers.session.read.parquet(*map(_of_hadoop, training.files))
+        reader = workers.session.read.option("__globPaths__", "false")  # else {a} in a path would be a pattern
+        rows = reader.parquet(*map(of_hadoop, training.files))
     rows = rows.where(col("split").isin("train", "validation"))
     validation = (col("split") == "validation").alias("validation")
     return workers, rows.select("columns", "target", "weight", "part", validation)
@@ -78,8 +79,10 @@ def explaining(doing: str) -> Iterator[None]:
         raise explained(failure, doing) from failure
 
 
-def _of_hadoop(place: str) -> str:
-    """delta-rs names S3 s3://, Spark's Hadoop s3a://."""
+def of_hadoop(place: str) -> str:
+    """The local path or URI as Spark's Hadoop names it, which quotes no character."""
+    if "://" not in place:
+        return f"file://{place}"  # the cluster's own default may be another file system
     return place.replace("s3://", "s3a://", 1) if place.startswith("s3://") else place
 
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -186,7 +187,7 @@ class Lake:
         """The Parquet files of one version, as local paths or URIs, for whatever reads them without the Delta log: of
         a table that `write` wrote, whose files hold its rows and no others."""
         uris: Sequence[str] = self._open(table).file_uris()
-        return uris
+        return [uri if "://" in uri else unquote(uri) for uri in uris]  # delta-rs quotes local paths as in URIs
 
     def added(
         self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192

@@ -380,6 +380,7 @@ def _left(model: Any, training: Training[SparkMLSettings]) -> dict[str, Any]:
     """Leaves the model in the folder. Raises TrainingError where its numbers are not finite."""
     from safetensors.numpy import save_file
 
+    from lakewright.learning import on_spark
     from lakewright.learning.ensembles import from_spark
     from lakewright.learning.learners.linear import export
     from lakewright.learning.tree_folder import leave
@@ -398,7 +399,7 @@ def _left(model: Any, training: Training[SparkMLSettings]) -> dict[str, Any]:
         return {"coefficients": int(of.size)}
     saved = training.checkpoints / "spark_ml"
     shutil.rmtree(saved, ignore_errors=True)
-    model.write().overwrite().save(saved.resolve().as_uri())
+    model.write().overwrite().save(on_spark.of_hadoop(str(saved.resolve())))
     kind: Literal["gbt", "forest"] = "gbt" if settings.algorithm == "gbt" else "forest"
     trees = from_spark(saved, kind, classes)
     link: Link = "margins"
