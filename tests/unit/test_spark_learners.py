@@ -108,6 +108,12 @@ def test_files_are_those_of_one_version(tmp_path: Path) -> None:
             "linear_regression learns a number, and the truth of classification is a class",
             "logistic_regression, gbt, forest",
         ),
+        (
+            {**ML, "algorithm": "forest", "grid": {"impurity": ["gini", "variance"]}},
+            {},
+            "impurity: variance does not measure a class",
+            "gini, entropy",
+        ),
         ({**ML, "metric": "rmse"}, {}, "train.metric: rmse does not measure a class", "areaUnderROC"),
         (
             {"learner": "xgboost_spark"},

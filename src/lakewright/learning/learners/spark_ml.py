@@ -104,6 +104,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {  # of Spark's evaluators
     "number": ("rmse", "mse", "mae", "r2"),
 }
 SUMMARY = ("totalIterations", "accuracy", "weightedFMeasure", "areaUnderROC", "rootMeanSquaredError", "r2")
+IMPURITIES = {"class": ("gini", "entropy"), "number": ("variance",)}
 TRUTH = {"logistic_regression": "class", "linear_regression": "number"}  # of those that learn one kind alone
 
 
@@ -174,16 +175,18 @@ class SparkML:
 
         of = TRUTH.get(settings.algorithm, task.truth)
         if of != task.truth:
-            able = [name for name in PARAMS if TRUTH.get(name, task.truth) == task.truth]
+            others = [name for name in PARAMS if TRUTH.get(name, task.truth) == task.truth]
             raise ProjectError(
                 f"train.algorithm: {settings.algorithm} learns a {of}, and the truth of {task.name} is a {task.truth}",
-                f"set one of {', '.join(able)}",
+                f"set one of {', '.join(others)}",
             )
         metrics = METRICS["number"] if of == "number" else (*METRICS["two classes"], *METRICS["classes"])
         if settings.metric not in ("auto", *metrics):
             raise _not_of(settings.metric, f"a {of}", metrics)
-        if of == "number" and settings.params.get("impurity", "variance") != "variance":
-            raise ProjectError("train.params.impurity is of classes", "remove it: a number has the variance alone")
+        able = IMPURITIES[of]
+        for impurity in [*settings.grid.get("impurity", []), settings.params.get("impurity", able[0])]:
+            if impurity not in able:
+                raise ProjectError(f"impurity: {impurity} does not measure a {of}", f"set one of {', '.join(able)}")
         on_spark.check(self.name, workers)
 
     def fit(self, training: Training[SparkMLSettings]) -> Fitted:
