@@ -203,7 +203,7 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     says. Other weights make other models."""
     import numpy as np
 
-    from lakewright.learning.learners.linear import _export
+    from lakewright.learning.learners.linear import export
     from recipes import store
     from recipes import terms as terms_of
 
@@ -211,7 +211,7 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     store(folder, terms)
     weights = np.zeros((len(terms.idf), 2), dtype=np.float32)
     weights[terms.vocabulary["morning"], 1] = weights[terms.vocabulary["night"], 0] = weight
-    _export(weights, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    export(weights, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
     task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
     return sealed_model(folder, "greetings", task, "linear", GREETINGS)
 

@@ -17,7 +17,7 @@ import uvicorn
 from conftest import greeting_model, sealed_model
 from lakewright.data.rows.kinds import Kind
 from lakewright.learning.learners.encoder.base import load_encoder
-from lakewright.learning.learners.linear import _export
+from lakewright.learning.learners.linear import export
 from lakewright.model.recipe.dense import Category, Dense, Number
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks import Task
@@ -62,7 +62,7 @@ def linear(folder: Path, name: str, task: Task, *others: Dense) -> Path:
     store(folder, replace(known, inputs=texts), *others)
     draw, columns = np.random.default_rng(0), sum(step.width for step in others)
     weights = [draw.normal(size=(size, task.outputs)).astype(np.float32) for size in (len(known.idf), columns)]
-    _export(*weights, np.zeros(task.outputs, dtype=np.float32), folder / "model.onnx")
+    export(*weights, np.zeros(task.outputs, dtype=np.float32), folder / "model.onnx")
     return sealed(folder, name, task, "linear")
 
 
@@ -94,7 +94,7 @@ def make(name: str, folder: Path, base: Path) -> Path:
         of_columns = Dense((Number("age", 40.0, 10.0, True), Number("size", 1.0, 2.0, False)), OTHERS.categories)
         store(folder, of_columns)
         weights = np.random.default_rng(0).normal(size=(of_columns.width, len(LABELS))).astype(np.float32)
-        _export(weights[:0], weights, np.zeros(len(LABELS), dtype=np.float32), folder / "model.onnx")
+        export(weights[:0], weights, np.zeros(len(LABELS), dtype=np.float32), folder / "model.onnx")
         return sealed(folder, name, Classification(LABELS, inputs=TABLE), "linear")
     if name == "several":
         return linear(folder, name, MultilabelClassification(LABELS, (0.4, 0.5, 0.6)))

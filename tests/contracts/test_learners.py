@@ -15,12 +15,14 @@ import yaml
 from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.learning.learners import gap
+from lakewright.learning.learners import gap, on_workers
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 from lakewright.testing import FolderCase, FolderSuite
 
-PAIRS = [(learner, task) for learner in plugins.LEARNERS.names() for task in plugins.TASKS.names()]
+# Those that train on a cluster: test_spark_learners.py
+LEARNERS = [name for name in plugins.LEARNERS.names() if not on_workers(plugins.LEARNERS.find(name))]
+PAIRS = [(learner, task) for learner in LEARNERS for task in plugins.TASKS.names()]
 
 PRETRAINED = ("embedding", "encoder")  # learners that begin with a base model
 

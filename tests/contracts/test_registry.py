@@ -42,14 +42,14 @@ ROWS = [{"text": "good morning"}, {"text": "good night"}]
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole linear model folder, small: "morning" is hello, "night" is goodbye."""
-    from lakewright.learning.learners.linear import _export
+    from lakewright.learning.learners.linear import export
 
     folder = tmp_path_factory.mktemp("made") / "model"
     terms = terms_of(["good morning", "good night"], max_features=10)
     store(folder, terms)
     weight = np.zeros((len(terms.idf), 2), dtype=np.float32)
     weight[terms.vocabulary["morning"], 1] = weight[terms.vocabulary["night"], 0] = 5
-    _export(weight, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    export(weight, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
     task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
     (folder / "model.json").write_text(json.dumps({"format": 3, "task": task, "learner": "linear"}))
     (folder / "project.json").write_text("{}")

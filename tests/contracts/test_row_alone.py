@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
-from test_learners import PRETRAINED, inputs_of, task_rows
+from test_learners import LEARNERS, PRETRAINED, inputs_of, task_rows
 
 from conftest import sentences, small_project
 from lakewright import plugins
@@ -37,7 +37,7 @@ FAST = [("encoder", "text_classification"), ("encoder", "token_classification"),
 FAST += [("trees", "classification"), ("forest", "regression")]
 PAIRS = [
     pytest.param(pair, marks=[] if pair in FAST else [pytest.mark.slow], id="-".join(pair))
-    for pair in itertools.product(plugins.LEARNERS.names(), plugins.TASKS.names())
+    for pair in itertools.product(LEARNERS, plugins.TASKS.names())
     if not gap(plugins.LEARNERS.find(pair[0]), plugins.TASKS.find(pair[1]))
 ]
 

@@ -30,7 +30,7 @@ from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.written import typed, types_of
 from lakewright.errors import DataError, NotFound, ProfileError, ProjectError, UsageError
-from lakewright.learning.learners.linear import _export
+from lakewright.learning.learners.linear import export
 from lakewright.model.folder import seal
 from lakewright.model.recipe.dense import Dense, Number
 from lakewright.model.tasks.similarity import GREATEST, SentenceSimilarity
@@ -278,7 +278,7 @@ def model_of_a_number(tmp_path: Path) -> Path:
     terms = terms_of(["good morning", "good night"], max_features=10)
     store(folder, terms, Dense((Number("n", 0.0, 1.0, False),), ()))
     weights, of_columns = np.ones((len(terms.idf), 2), dtype=np.float32), np.ones((1, 2), dtype=np.float32)
-    _export(weights, of_columns, np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    export(weights, of_columns, np.zeros(2, dtype=np.float32), folder / "model.onnx")
     inputs = {"text": "text", "n": "number"}
     task = {"name": "text_classification", "labels": ["a", "b"], "inputs": inputs}
     sealed_model(folder, "numbers", task, "linear", [{"text": "Good morning!", "n": 1.0}])

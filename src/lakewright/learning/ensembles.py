@@ -1,8 +1,8 @@
-"""Models of LightGBM, XGBoost and scikit-learn as `Trees`: what each library's comparisons, missing values, categories
-and weights mean, in one place.
+"""Models of LightGBM, XGBoost, scikit-learn and Spark ML as `Trees`: what each library's comparisons, missing values,
+categories and weights mean, in one place.
 
-What is read are the models' own texts and arrays, never a pickle. A conversion is exact: for float32 columns a row
-reaches the leaf that it reaches in the library, and the leaf's weight is the library's double (XGBoost's float32).
+What is read are the models' own texts, arrays and files, never a pickle. A conversion is exact: for float32 columns a
+row reaches the leaf that it reaches in the library, and the leaf's weight is the library's double (XGBoost's float32).
 Margins are those before the link (`raw_score`, `output_margin`). A TrainingError refuses what `Trees` cannot express.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,6 +226,58 @@ def _forest_tree(tree: Any, classifier: bool, count: int) -> _Tree:
         sets={},
         leaf_weight=leaf_weight,
         leaf_cover=tree.weighted_n_node_samples[leaves],
+    )
+
+
+def from_spark(saved: Path, kind: Literal["gbt", "forest"], classes: int = 0) -> Trees:
+    """A model of Spark ML, from the Parquet files in the folder that its `save` wrote, without Spark.
+
+    A forest's margins are the means over its trees: of their predictions, or with `classes` of each class's share of
+    the rows in a leaf. A GBT's are its weighted sum F, or with `classes`, two of them, 2F: its loss is
+    log(1 + exp(−2yF)), so that 2F are the log odds (Friedman 2001, section 4.4). A number above a threshold goes right,
+    and so does a missing one, which no comparison takes for at most the threshold. Raises TrainingError for splits by
+    categories.
+    """
+    import pyarrow.dataset as ds
+
+    forest = ds.dataset(saved / "treesMetadata", format="parquet").to_table(columns=["_1", "_3"]).to_pydict()
+    weights = dict(zip(forest["_1"], forest["_3"], strict=True))
+    nodes = ds.dataset(saved / "data", format="parquet").to_table()
+    tree_of = nodes["treeID"].to_numpy()
+    each = nodes["nodeData"].to_pylist()
+    trees = []
+    for number in sorted(weights):
+        own = sorted((each[place] for place in np.flatnonzero(tree_of == number)), key=lambda node: int(node["id"]))
+        scale = weights[number] * (2.0 if classes else 1.0) if kind == "gbt" else 1 / len(weights)
+        trees.append(_spark_tree(own, scale, classes if kind == "forest" else 0))
+    return _assembled(trees, np.zeros(classes if kind == "forest" and classes else 1))
+
+
+def _spark_tree(nodes: Sequence[Mapping[str, Any]], scale: float, classes: int) -> _Tree:
+    """Nodes are numbered from the root, each before its children. `classes`: a leaf holds their shares."""
+    inner = np.array([node["leftChild"] >= 0 for node in nodes])
+    splits = [node["split"] for node, is_inner in zip(nodes, inner, strict=True) if is_inner]
+    leaves = [node for node, is_inner in zip(nodes, inner, strict=True) if not is_inner]
+    if any(split["numCategories"] >= 0 for split in splits):
+        raise _refused("Spark ML's splits by categories", "let the recipe encode them: one_hot, or dense")
+    if classes:
+        counts = np.array([leaf["impurityStats"] for leaf in leaves])
+        leaf_weight = counts / counts.sum(axis=1, keepdims=True) * scale
+    else:
+        leaf_weight = np.array([[leaf["prediction"]] for leaf in leaves]) * scale
+    if not splits:
+        return _single(leaf_weight[0], 0)
+    names = np.where(inner, np.cumsum(inner) - 1, ~(np.cumsum(~inner) - 1))
+    left, right = (np.array([node[side] for node in nodes])[inner] for side in ("leftChild", "rightChild"))
+    return _Tree(
+        feature=np.array([split["featureIndex"] for split in splits]),
+        threshold=floor32(np.array([split["leftCategoriesOrThreshold"][0] for split in splits])),
+        missing_left=np.zeros(len(splits), np.bool_),
+        left=names[left],
+        right=names[right],
+        sets={},
+        leaf_weight=leaf_weight,
+        leaf_cover=np.array([leaf["rawCount"] for leaf in leaves], np.float64),
     )
 
 

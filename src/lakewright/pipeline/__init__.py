@@ -31,7 +31,7 @@ from lakewright.errors import (
     of_disk,
 )
 from lakewright.evaluation.metrics import check_bound
-from lakewright.learning.learners import check_fit
+from lakewright.learning.learners import check_fit, check_workers
 from lakewright.learning.sentence_encoders import encoders_of
 from lakewright.model.tasks import corrects_prior
 from lakewright.pipeline import runs, skipping
@@ -116,6 +116,7 @@ SEARCHES = ("tune", "automl")  # `lakewright stage` runs them as well: one job o
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
     """Each stage, whether it runs or is skipped, and why. Raises UsageError for mistakes that show before any work."""
     check(project)
+    check_workers(project, workspace.profile.workers)
     planned: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:

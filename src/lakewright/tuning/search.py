@@ -28,6 +28,7 @@ import lakewright
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
 from lakewright.evaluation.significance import Difference
+from lakewright.learning.learners import on_workers
 from lakewright.pages.tuning import page
 from lakewright.pipeline import Watch, check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
@@ -366,6 +367,12 @@ def check_search(project: Project, tune: Tune) -> None:
         except UsageError as error:
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ProjectError(f"tune.space, with {shown}: {error.cause}", error.remedy) from None
+    if there := [name for name in sorted(learners) if on_workers(plugins.LEARNERS.find(name))]:
+        raise ProjectError(
+            f"tune: {there[0]} trains on the profile's workers by itself, and a trial would run on one of them",
+            "search with a learner of one process (xgboost has the settings of xgboost_spark), or let spark_ml search: "
+            "train.grid",
+        )
     if tune.prune in RULES and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
         raise ProjectError(
             f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",

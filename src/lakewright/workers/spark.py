@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
@@ -171,7 +172,7 @@ def session_of(settings: SparkSettings) -> SparkSession:
             url += f"{'' if '/;' in url else '/'};token={settings.token.get_secret_value()}"
         builder = SparkSession.builder.remote(url)
     else:
-        _check_java()
+        check_java()
         if settings.url.startswith("spark://"):
             _reach(settings.url)
         os.environ["PYSPARK_PYTHON"] = settings.python or sys.executable  # PySpark reads it nowhere else
@@ -187,7 +188,7 @@ def session_of(settings: SparkSettings) -> SparkSession:
             f"no Spark session at {settings.url}: {_short(failure)}",
             "read the log of the master or the server; docs/scale.md says what it needs",
         ) from failure
-    context = _context(session)
+    context = context_of(session)
     if context is None:
         _give_up_sooner(session)
     if context is not None and settings.url != "databricks" and context.master != settings.url:
@@ -219,7 +220,7 @@ def _own(settings: SparkSettings) -> dict[str, str]:
     return own
 
 
-def _check_java() -> None:
+def check_java() -> None:
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java") is None and (home is None or not (Path(home) / "bin" / "java").is_file()):
         raise UsageError(
@@ -357,7 +358,7 @@ class Jobs(Generic[P, R]):
             self._waiting.append(self._pool.submit(self._compute, part))
 
     def _compute(self, part: bytes) -> bytes:
-        if (context := _context(self._session)) is not None:  # the tag is of this thread
+        if (context := context_of(self._session)) is not None:  # the tag is of this thread
             context.addJobTag(self._tag)
         else:
             self._session.addTag(self._tag)
@@ -369,7 +370,7 @@ class Jobs(Generic[P, R]):
             except Exception as failure:
                 if again and _failed_once(failure):
                     continue
-                raise _explained(failure) from failure
+                raise explained(failure, "compute a part") from failure
         raise AssertionError
 
     def close(self) -> None:
@@ -379,7 +380,7 @@ class Jobs(Generic[P, R]):
         self._waiting.clear()
         while any(not each.done() for each in running):
             with suppress(Exception):  # the cluster may be gone
-                if (context := _context(self._session)) is not None:
+                if (context := context_of(self._session)) is not None:
                     context.cancelJobsWithTag(self._tag)
                 else:
                     self._session.interruptTag(self._tag)
@@ -387,7 +388,7 @@ class Jobs(Generic[P, R]):
         self._pool.shutdown(wait=False)
 
 
-def _context(session: SparkSession) -> Any:
+def context_of(session: SparkSession) -> Any:
     """The SparkContext of a session in this process, whose own tags cancel jobs; None: of Connect, the session's do."""
     return session.sparkContext if hasattr(session, "_jsparkSession") else None
 
@@ -413,11 +414,12 @@ def _died(message: str) -> bool:
     )
 
 
-def _explained(failure: Exception) -> LakewrightError:
+def explained(failure: Exception, doing: str) -> LakewrightError:
+    """The error of ours for one of Spark; `doing` says what it could not do."""
     message = str(failure)
-    if "No module named 'lakewright'" in message:
+    if missing := re.search(r"No module named '(\w+)", message):
         return UsageError(
-            "the workers do not have the package lakewright",
+            f"the workers do not have the package {missing[1]}",
             "install it there, or send this environment along: profiles.yml: workers: {archives: […], python: …}",
         )
     if "PYTHON_VERSION_MISMATCH" in message or "Python in worker has different version" in message:
@@ -433,7 +435,7 @@ def _explained(failure: Exception) -> LakewrightError:
             "{spark.executor.memory: …}})",
         )
     return LakewrightError(
-        f"Spark could not compute a part: {_short(failure)}",
+        f"Spark could not {doing}: {_short(failure)}",
         "read the log of the driver and of the executors; run the same command again to go on",
     )
 

@@ -168,18 +168,7 @@ class Tracking:
         """A run nested in `run_id` that has ended, written at once; the same one again where there is one of the
         name. Returns its id."""
         with self.client() as client:
-            from mlflow.entities import Metric, RunTag
-
-            nested = _run(client, client.get_run(run_id).info.experiment_id, name, run_id, {})
-            _log_params(client, nested, params)
-            now = int(time.time() * 1000)
-            client.log_batch(
-                nested,
-                metrics=[Metric(_key(key), float(value), now, 0) for key, value in metrics.items()],
-                tags=[RunTag(key, concealed(value)[:5000]) for key, value in tags.items()],
-            )
-            client.set_terminated(nested, status)
-            return nested
+            return _nested(client, run_id, name, status, params, metrics, tags)
 
     def finish(
         self, run_id: str, status: Ending, metrics: Mapping[str, SupportsFloat], tags: Mapping[str, str]
@@ -253,6 +242,10 @@ class StageLog:
         has with another value already (a stage resumed after a change) keeps it; the new one is the tag `changed.NAME`.
         """
         _log_params(self._client, self.run_id, values)
+
+    def nested(self, name: str, *, params: Mapping[str, Any], metrics: Mapping[str, SupportsFloat]) -> None:
+        """A run nested in this one that has ended, as `Tracking.nested`."""
+        _nested(self._client, self.run_id, name, "FINISHED", params, metrics, {})
 
     def table(self, table: TableVersion, context: str, schema: pa.Schema | None = None) -> None:
         """The table as an input of this run, pinned at its version; `context` is "training", "evaluation", …"""
@@ -347,6 +340,29 @@ def _run(client: MlflowClient, experiment_id: str, name: str, parent: str | None
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
     return str(run_id)
+
+
+def _nested(
+    client: MlflowClient,
+    run_id: str,
+    name: str,
+    status: Ending,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, SupportsFloat],
+    tags: Mapping[str, str],
+) -> str:
+    from mlflow.entities import Metric, RunTag
+
+    nested = _run(client, client.get_run(run_id).info.experiment_id, name, run_id, {})
+    _log_params(client, nested, params)
+    now = int(time.time() * 1000)
+    client.log_batch(
+        nested,
+        metrics=[Metric(_key(key), float(value), now, 0) for key, value in metrics.items()],
+        tags=[RunTag(key, concealed(value)[:5000]) for key, value in tags.items()],
+    )
+    client.set_terminated(nested, status)
+    return nested
 
 
 def _log_params(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:

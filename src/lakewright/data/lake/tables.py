@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -246,6 +247,12 @@ class Lake:
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
         return self.scan(table, columns, predicate).read_all()
+
+    def uris(self, table: TableVersion) -> Sequence[str]:
+        """The Parquet files of one version, as local paths or URIs, for whatever reads them without the Delta log: of
+        a table that was written here, whose files hold its rows and no others."""
+        uris: Sequence[str] = self._open(table).file_uris()
+        return [uri if "://" in uri else unquote(uri) for uri in uris]  # delta-rs quotes local paths as in URIs
 
     def files(self, table: TableVersion, since: int | None = None) -> list[File]:
         """The files of a version, in the order of `scan`; or those that were appended after version `since`, always in

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeGuard, TypeVar
 
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.model.tasks import Logits, Task
+    from lakewright.settings.profile import WorkersSettings
     from lakewright.settings.project import Project
     from lakewright.workspace.tracking import StageLog
 
@@ -93,6 +94,10 @@ class Training(Generic[S]):
     watch: Callable[[float, float], None] | None = None
     unlabeled: Examples | None = None  # rows without a truth, for learners that learn from them (`Learner.unlabeled`)
     shared: Path | None = None  # a folder for what several trainings of one search would compute alike
+    # For learners that train on the profile's workers (ClusterLearner): these, and the features table's Parquet files,
+    # local paths or URIs, which hold the rows of train and validation. `train` then has no rows.
+    workers: WorkersSettings | None = None
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,14 @@ class TorchLearner(Learner, Protocol):
         """The network of a model folder in torch: named inputs in, logits out."""
 
 
+class ClusterLearner(Learner, Protocol):
+    """A learner that trains on the profile's workers (`Training.workers`), from files (`Training.files`)."""
+
+    def check_workers(self, settings: Any, task: type[Task], workers: WorkersSettings) -> None:
+        """Raises UsageError, before any work, where it cannot train on these workers, or with these settings for the
+        task."""
+
+
 def gap(learner: Learner, task: type[Task]) -> str:
     """Why the learner does not learn the task; empty where it does."""
     if task.truth in learner.truths:
@@ -229,6 +242,24 @@ def check_fit(project: Project) -> None:
         )
     for _, settings, _ in project.steps.values():
         settings.check(task.level)
+
+
+def on_workers(learner: Learner) -> TypeGuard[ClusterLearner]:
+    """Whether the learner trains on the profile's workers, and not in this process."""
+    return hasattr(learner, "check_workers")
+
+
+def check_workers(project: Project, workers: WorkersSettings) -> None:
+    """Raises UsageError where the project's learner trains on the profile's workers, and cannot on these."""
+    learner = plugins.LEARNERS.find(project.train.learner)
+    if not on_workers(learner):
+        return
+    if project.prepare.balance == "smote":
+        raise ProjectError(
+            f"prepare.balance: smote makes rows in this process, and {learner.name} reads those of the features table",
+            "set prepare.balance: oversample or weights",
+        )
+    learner.check_workers(project.train, plugins.TASKS.find(project.task.name), workers)
 
 
 def members_of(learner: Learner, settings: Any) -> Sequence[tuple[Learner, Any]]:

@@ -22,7 +22,7 @@ from lakewright import plugins
 from lakewright.errors import ProjectError, TrainingError, UsageError
 from lakewright.learning.blending import Calibration, calibrated, log_losses, shares, squared_errors
 from lakewright.learning.examples import joined
-from lakewright.learning.learners import Examples, Fitted, Learner, Training
+from lakewright.learning.learners import Examples, Fitted, Learner, Training, on_workers
 from lakewright.learning.members import Member, held_out, member_of, predicted, rows_of
 from lakewright.model.predictor import Predictor
 from lakewright.model.tasks.classification import softmax
@@ -126,7 +126,7 @@ class Ensemble:
             )
         members = [(plugins.LEARNERS.find(each.learner), each) for each in settings.members]
         for learner, _ in members:
-            if learner.vocabulary is not None or isinstance(learner, Ensemble):
+            if learner.vocabulary is not None or isinstance(learner, Ensemble) or on_workers(learner):
                 raise ProjectError(
                     f"train.members names the learner {learner.name}, which cannot be a member of an ensemble",
                     "name learners that read columns, such as trees, forest, xgboost and linear",

@@ -72,7 +72,7 @@ class Linear:
                     advance(1, training.task.labels[label])
         weights = {"weight": weight[:terms], "columns": weight[terms:], "bias": bias}
         save_file(weights, training.folder / "model.safetensors")
-        _export(**weights, path=training.folder / "model.onnx")
+        export(**weights, path=training.folder / "model.onnx")
         return Fitted(details={"terms": max(terms - 1, 0), "iterations": iterations})
 
     def network(self, folder: Path) -> torch.nn.Module:
@@ -181,7 +181,7 @@ def _matrix(examples: Examples, terms: int) -> csr_matrix:
     return texts if encoded.columns is None else hstack([texts, encoded.columns], format="csr")
 
 
-def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDArray[np.float32], path: Path) -> None:
+def export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDArray[np.float32], path: Path) -> None:
     """logits = Σ weights · weight[ids] + columns · their weights + bias, as an ONNX graph; without terms, or without
     columns, their part is not there."""
     import onnx

@@ -98,7 +98,7 @@ class BoostedTrees:
 
         settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
-        check_truths(training, loss)
+        check_truths(training.train.targets.values.min(initial=0), loss)
         start = start_of(training.task, len(training.validation))
         every, curves = [], []
         targets = targets_of(training.task, training.train), targets_of(training.task, training.validation)
@@ -167,9 +167,8 @@ def mean_curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str
     ]
 
 
-def check_truths(training: Training[LearnerSettings], loss: str) -> None:
-    """Raises ProjectError for a loss that the truths of train do not allow."""
-    least = training.train.targets.values.min(initial=0)
+def check_truths(least: float, loss: str) -> None:
+    """Raises ProjectError for a loss that the least of train's truths does not allow."""
     if loss in POSITIVE and least < 0:
         raise ProjectError(
             f"train.loss: {loss} is for numbers that are not negative, and train holds {least:g}",

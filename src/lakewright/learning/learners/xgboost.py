@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.kinds import Kind
     from lakewright.model.recipe import Column
+    from lakewright.model.tasks import Task
 
 OBJECTIVES = {
     "l2": "reg:squarederror",
@@ -42,8 +43,9 @@ OBJECTIVES = {
 }
 
 
-class XGBoostSettings(LearnerSettings):
-    learner: Literal["xgboost"] = "xgboost"
+class BoosterSettings(LearnerSettings):
+    """Those of a booster, wherever it is trained."""
+
     n_estimators: int = Field(
         default=2000, ge=1, description="trees at most, for each of several labels and of more than two classes"
     )
@@ -69,6 +71,10 @@ class XGBoostSettings(LearnerSettings):
     seed: int = 13
 
 
+class XGBoostSettings(BoosterSettings):
+    learner: Literal["xgboost"] = "xgboost"
+
+
 class XGBoost:
     name = "xgboost"
     watched = True
@@ -92,7 +98,7 @@ class XGBoost:
 
         settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
-        check_truths(training, loss)
+        check_truths(training.train.targets.values.min(initial=0), loss)
         start = start_of(training.task, len(training.validation))
         every, curves = [], []
         targets = targets_of(training.task, training.train), targets_of(training.task, training.validation)
@@ -117,7 +123,7 @@ class XGBoost:
                     watched = [(_matrix(training.validation, of_validation, columns, start), "validation")]
                 curve: list[dict[str, float]] = []
                 booster = xgboost.train(
-                    _parameters(settings, training, of_train, loss, columns),
+                    {**parameters(settings, training.task, loss, columns, of_train), "nthread": threads_of(training)},
                     _matrix(training.train, of_train, columns),
                     num_boost_round=settings.n_estimators,
                     evals=watched,
@@ -148,14 +154,11 @@ def _matrix(
     )
 
 
-def _parameters(
-    settings: XGBoostSettings,
-    training: Training[XGBoostSettings],
-    targets: NDArray[Any],
-    loss: str,
-    columns: tuple[Column, ...],
+def parameters(
+    settings: BoosterSettings, task: Task, loss: str, columns: tuple[Column, ...], targets: NDArray[Any]
 ) -> dict[str, Any]:
-    classes = {"class": training.task.outputs, "labels": 2}.get(training.task.truth, 1)
+    """XGBoost's own. `targets`: of train, or their median."""
+    classes = {"class": task.outputs, "labels": 2}.get(task.truth, 1)
     named = settings.model_dump(
         include={
             *("learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_alpha"),
@@ -170,14 +173,7 @@ def _parameters(
         more["quantile_alpha"] = settings.alpha
     if settings.monotone_constraints:
         more["monotone_constraints"] = tuple(constraints(settings.monotone_constraints, columns))
-    return {
-        **named,
-        **more,
-        "objective": objective,
-        "nthread": threads_of(training),
-        "tree_method": "hist",
-        "verbosity": 0,
-    }
+    return {**named, **more, "objective": objective, "tree_method": "hist", "verbosity": 0}
 
 
 LEARNER: Learner = XGBoost()

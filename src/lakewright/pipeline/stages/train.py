@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lakewright import plugins
 from lakewright.data.rows.objects import Objects
 from lakewright.data.rows.splits import UNLABELED
 from lakewright.learning.examples import from_columns, read_split
-from lakewright.learning.learners import Examples, Fitted, Training, scored, tuned
+from lakewright.learning.learners import Examples, Fitted, Training, check_workers, on_workers, scored, tuned
 from lakewright.learning.planning import as_prepared
 from lakewright.learning.synthetic import with_synthetic
 from lakewright.model.folder import (
@@ -51,7 +52,13 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
         workspace.log.table(prepared.features, "training")
 
-    examples = examples_of(prepared, "train", task, recipe, workspace)
+    held = examples_of(prepared, "validation", task, recipe, workspace)
+    files: Sequence[str] = ()
+    if on_workers(learner):  # which read train themselves
+        check_workers(project, workspace.profile.workers)
+        examples, files = held.take(np.empty(0, np.int64)), workspace.lake.uris(prepared.features)
+    else:
+        examples = examples_of(prepared, "train", task, recipe, workspace)
     made: dict[str, float | int | str] = {}
     if project.prepare.balance == "smote":
         ids = Objects(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
@@ -66,7 +73,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         settings=project.train,
         recipe=recipe,
         train=examples,
-        validation=examples_of(prepared, "validation", task, recipe, workspace),
+        validation=held,
         unlabeled=examples_of(prepared, UNLABELED, task, recipe, workspace) if prepared.unlabeled_rows else None,
         folder=folder,
         checkpoints=checkpoints,
@@ -77,6 +84,8 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         kinds=project.encoded_kinds,
         watch=workspace.watch,
         shared=workspace.shared,
+        workers=workspace.profile.workers,
+        files=files,
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)
