@@ -161,7 +161,7 @@ def shown_run(run_id: str, *, profile: str | None = None) -> dict[str, Any]:
 
     Raises NotFound for a run that the workspace does not hold, DataError where its note is damaged.
     """
-    from lakewright.pipeline.runs import shown
+    from lakewright.pipeline.one_run import shown
 
     return shown(run_id, opened(profile))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import lakewright
-from lakewright.errors import DataError, LakewrightError, NotFound, nearest
-from lakewright.records import Decision, Ingested, ModelVersion, Prepared, Record, Report, StageResult, Trained, plain
+from lakewright.errors import LakewrightError, NotFound
+from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
 from lakewright.settings.project import Project
 from lakewright.system.secrets import concealed
 from lakewright.workspace import Workspace
@@ -135,52 +135,6 @@ def open_run(project: Project, workspace: Workspace, name: str | None = None) ->
 def close_run(project: Project, workspace: Workspace, run_id: str, status: Literal["done", "failed"]) -> None:
     note = next(run for run in runs_of(project, workspace) if run.run_id == run_id)
     RunFolder.of(workspace.folder, run_id).write_note(replace(note, status=status))
-
-
-def shown(run_id: str, workspace: Workspace) -> dict[str, Any]:
-    """As `api.shown_run` explains."""
-    from lakewright.pipeline import STAGES
-
-    folder = RunFolder.of(workspace.folder, run_id)
-    if not folder.note.exists():
-        known = [each.run_id for each in RunFolder.noted(workspace.folder)]
-        raise NotFound(f"the workspace {workspace.folder} has no run {run_id!r}", nearest(run_id, known))
-    try:
-        note = folder.read_note()
-    except (ValueError, KeyError, TypeError) as failure:
-        raise DataError(f"{folder.note} is damaged: {failure}", "read the run in MLflow (lakewright ui)") from None
-    stages = {}
-    for stage in STAGES:
-        with suppress(FileNotFoundError):
-            record = folder.read_record(stage.name, stage.record)
-            stages[stage.name] = {"made": _made(record), "parts": getattr(record, "parts", {})}
-    return {
-        "run": run_id,
-        "name": note.name,
-        "project": f"{note.resolved['schema']}.{note.resolved['name']}",
-        "status": note.status,
-        "began": note.began,
-        "stages": stages,
-        "log": str(folder.log),
-    }
-
-
-def _made(record: Record) -> str:
-    """What a stage handed on, in a few words."""
-    match record:
-        case Ingested():
-            return str(record.table)
-        case Prepared():
-            return str(record.features)
-        case Trained():
-            return record.model_folder
-        case Report():
-            return record.html
-        case Decision():
-            return "passed" if record.passed else "not passed"
-        case ModelVersion():
-            return record.at
-    return type(record).__name__
 
 
 class _Concealing(logging.Formatter):
