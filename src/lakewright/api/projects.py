@@ -110,8 +110,10 @@ def stage(
 
 
 def _searched(name: str, project: Project, place: Profile, workspace: Workspace) -> Searched:
+    from lakewright.learning.processes.group import refuse_several
     from lakewright.records import Searched
 
+    refuse_several(f"the search {name}")
     if name == "tune":
         from lakewright.tuning.search import search
 
