@@ -187,15 +187,19 @@ def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 
 def started() -> tuple[int, int]:
     """This process's rank and how many there are, where torchrun or a platform has started several; else 0 and 1."""
-    size = _number("WORLD_SIZE", 1)
-    return (_number("RANK", 0), size) if size > 1 else (0, 1)
+    size = _number("WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
+    return (_number("RANK", os.environ.get("RANK", "0")), size) if size > 1 else (0, 1)
 
 
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable, "")
-    if not text.isdecimal() and text:
+def attempt() -> int:
+    """How often the processes were started anew."""
+    return _number("TORCHELASTIC_RESTART_COUNT", os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _number(variable: str, text: str) -> int:
+    if not text.isdecimal():
         raise UsageError(f"the environment variable {variable} is {text!r}, and not a number", "unset it")
-    return int(text or default)
+    return int(text)
 
 
 def refuse_several(what: str) -> None:
@@ -221,7 +225,8 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
     import torch
     import torch.distributed as dist
 
-    local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+    local_rank = _number("LOCAL_RANK", os.environ.get("LOCAL_RANK", "0"))
+    local_size = _number("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     device = own_device(device, local_rank, local_size)
     if device != "cpu":
         torch.cuda.set_device(device)
@@ -231,7 +236,7 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
         except ValueError as failure:  # MASTER_ADDR and the like
             raise UsageError(f"WORLD_SIZE is {size}, but {failure}", "start the processes by torchrun") from None
         # torch 2.13: after a restart the agent's store still has the addresses of those that died.
-        store = dist.PrefixStore(f"attempt/{_number('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        store = dist.PrefixStore(f"attempt/{attempt()}", store)
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from lakewright.data.rows.splits import UNLABELED
 from lakewright.learning.examples import from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, is_divided, scored, tuned
 from lakewright.learning.planning import as_prepared
-from lakewright.learning.processes.group import joined, own_device, started
+from lakewright.learning.processes.group import attempt, joined, own_device, started
 from lakewright.learning.processes.launch import together
 from lakewright.learning.synthetic import with_synthetic
 from lakewright.model.folder import (
@@ -207,10 +206,9 @@ def _in_process(
     if started()[0]:
         take_part(project, workspace, prepared)
         return None
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     with log_into(workspace.run_folder.log, workspace):
-        if attempt:
-            LOG.warning("train: a training process died; all go on from the last checkpoint, attempt %d", attempt + 1)
+        if attempt():
+            LOG.warning("train: a training process died; all go on from the last checkpoint, attempt %d", attempt() + 1)
         with nullcontext() if log is None else workspace.tracking.beside(log) as of_stage:
             return train(project, replace(workspace, log=of_stage), prepared=prepared)
 
