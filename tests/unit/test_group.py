@@ -173,7 +173,7 @@ def test_two_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
     assert two.state.step == one.state.step == 40
     assert 0 < away(one, two) <= ROUNDING
     begun = weights(set_up(base, tmp_path / "begun", kind, {})[0])
-    assert away(one, replace(one, weights=begun)) > 100 * ROUNDING
+    assert away(one, replace(one, weights=begun)) > 20 * ROUNDING
 
 
 def test_a_killed_process_changes_nothing(tiny_base: Path, tmp_path: Path) -> None:
