@@ -159,7 +159,9 @@ def test_torchrun_starts_the_stage(project: Path) -> None:
         "--profile",
         "one",
     ]
-    done = subprocess.run([*torchrun, *stage], capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [*torchrun, "-m", "--", "lakewright.cli", *stage], capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"model_folder"') == 1  # of the first process
     assert lw.stage("evaluate", project, "r1", profile="one") is not None
