@@ -214,7 +214,7 @@ def test_an_undefined_metric_keeps_the_first_epoch(
         def undefined(self, metric: str) -> str:
             return "all predictions are the same"
 
-    monkeypatch.setattr(loop, "validate", lambda network, training: Undefined())
+    monkeypatch.setattr(loop, "tuned", lambda training, logits: (training.task, Undefined()))
     state = loop.train(network(tiny_base), training(tiny_base, tmp_path))
     assert state.best_step == 8 and (tmp_path / "best.pt").exists()
     assert "spearman is not defined on validation: all predictions are the same" in caplog.text

@@ -94,6 +94,7 @@ def stage(
     stage, NotFound if the run does not exist or an earlier stage has not run.
     """
     from lakewright import plugins
+    from lakewright.learning.processes.group import started
     from lakewright.pipeline import SEARCHES, run_stage
 
     if (run is None) != (name in SEARCHES):
@@ -105,13 +106,16 @@ def stage(
     workspace = opener(place)()
     before()
     record = _searched(name, loaded, place, workspace) if run is None else run_stage(name, loaded, workspace, run)
-    plugins.TARGETS.find(place.target.name).note(name, record, workspace)
+    if started()[0] == 0:  # of processes that train together, the first one
+        plugins.TARGETS.find(place.target.name).note(name, record, workspace)
     return record
 
 
 def _searched(name: str, project: Project, place: Profile, workspace: Workspace) -> Searched:
+    from lakewright.learning.processes.group import refuse_several
     from lakewright.records import Searched
 
+    refuse_several(f"the search {name}")
     if name == "tune":
         from lakewright.tuning.search import search
 

@@ -31,7 +31,8 @@ from lakewright.errors import (
     of_disk,
 )
 from lakewright.evaluation.metrics import check_bound
-from lakewright.learning.learners import check_fit, check_workers
+from lakewright.learning.learners import check_fit, check_processes, check_workers
+from lakewright.learning.processes.group import refuse_several, started
 from lakewright.learning.sentence_encoders import encoders_of
 from lakewright.model.tasks import corrects_prior
 from lakewright.pipeline import runs, skipping
@@ -117,6 +118,7 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
     """Each stage, whether it runs or is skipped, and why. Raises UsageError for mistakes that show before any work."""
     check(project)
     check_workers(project, workspace.profile.workers)
+    check_processes(project, workspace.profile, here=workspace.profile.target.name == "local")
     planned: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:
@@ -202,6 +204,7 @@ def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | N
     """All stages, in order. A stage's failure ends the run and is in `Run.error`, with the path of the log."""
     if rerun is not None:
         stage_named(rerun)
+    refuse_several("a whole run")
     with workspace.lock(f"{project.schema_}.{project.name}"):
         planned = steps(project, workspace, rerun)
         if all(step.skip for step in planned) and runs.unfinished(project, workspace) is None:
@@ -364,12 +367,14 @@ def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Re
     Raises NotFound if the run does not exist or an earlier stage has not run.
     """
     stage = stage_named(name)
+    if name == "train":
+        check_processes(project, workspace.profile, here=True)
+        if started()[0]:  # beside the first process, which does all that one process does
+            return _trained_beside(stage, project, workspace, run)
+    else:
+        refuse_several(f"the stage {name}")
     with workspace.lock(f"{project.schema_}.{project.name}"):
-        run_id = _run_id(stage, project, workspace, run)
-        records = records_of(workspace, run_id)
-        for need in stage.needs:
-            if need not in records:
-                raise NotFound(f"run {run} has no record of {need}, which {name} needs", f"run the stage {need} first")
+        run_id, records = _needed(stage, project, workspace, run)
         with runs.log_to(workspace, run_id) as log:
             try:
                 step = step_of(stage, project, workspace, records)
@@ -383,6 +388,31 @@ def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Re
                 records |= {name: record} if record is not None else {}
                 _close(Run(run_id, {}, records), project, workspace, log)
         return record
+
+
+def _needed(stage: Stage, project: Project, workspace: Workspace, run: str) -> tuple[str, dict[str, Record]]:
+    """The run's id, and its records so far. Raises NotFound where one that the stage needs is missing."""
+    run_id = _run_id(stage, project, workspace, run)
+    records = records_of(workspace, run_id)
+    for need in stage.needs:
+        if need not in records:
+            raise NotFound(
+                f"run {run} has no record of {need}, which {stage.name} needs", f"run the stage {need} first"
+            )
+    return run_id, records
+
+
+def _trained_beside(stage: Stage, project: Project, workspace: Workspace, run: str) -> Record | None:
+    from lakewright.pipeline.stages.train import take_part
+
+    run_id, records = _needed(stage, project, workspace, run)
+    step = step_of(stage, project, workspace, records)
+    if not step.skip:
+        for place in records["prepare"].places:
+            workspace.bring(place)
+        work = skipping.work_folder(workspace, stage.name, step.key)
+        take_part(project, workspace.at_stage(run_id, work, None), cast(Prepared, records["prepare"]))
+    return None
 
 
 def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> str:

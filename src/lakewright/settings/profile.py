@@ -115,6 +115,23 @@ class Serve(Settings):
         return size
 
 
+class TrainingSettings(Settings):
+    """How many processes train one network together; what is learned stays the same, but for rounding."""
+
+    processes: int = Field(
+        default=1,
+        ge=1,
+        description="processes of a machine that train one encoder together, each with its share of the threads, or "
+        "with a GPU of its own",
+    )
+    machines: int = Field(
+        default=1,
+        ge=1,
+        description="machines that do, each with so many processes; more than one where torchrun or Spark starts the "
+        "stage train on each",
+    )
+
+
 class TargetSettings(Settings):
     """The settings that every target has; `name` picks the rest."""
 
@@ -173,6 +190,9 @@ class Profile(Settings):
         validate_default=True,
         description="where parts of work run, the trials of a search for example: a name, or a mapping of a name and "
         "its settings",
+    )
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="how many processes train one network together"
     )
     serve: Serve = Field(default=Serve(), description="which requests a server accepts, and from whom")
 

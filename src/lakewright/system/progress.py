@@ -18,11 +18,21 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("lakewright")
 SECONDS = 30.0  # between two lines
 Advance = Callable[[int, str], None]
+_hidden = False
+
+
+def hide() -> None:
+    """From now on this process shows no progress: it works beside one that does."""
+    global _hidden
+    _hidden = True
 
 
 @contextmanager
 def bar(title: str, total: int | None, completed: int = 0) -> Iterator[Advance]:
     """Yields `advance(n, note)`; shows completed/total, time left and the note."""
+    if _hidden:
+        yield _unseen
+        return
     from rich.console import Console
 
     began, first, note, ended = time.monotonic(), completed, "", threading.Event()
@@ -48,6 +58,10 @@ def bar(title: str, total: int | None, completed: int = 0) -> Iterator[Advance]:
             yield advance
         finally:
             ended.set()
+
+
+def _unseen(n: int, note: str = "") -> None:
+    pass
 
 
 def line(title: str, completed: int, total: int | None, since: int, seconds: float, note: str) -> str:

@@ -78,11 +78,11 @@ def _answer(function: Callable[[], Callable[[Any], Any]], part: bytes) -> bytes:
     except BaseException as error:
         if isinstance(error, SystemExit | KeyboardInterrupt):
             error = RuntimeError(f"it called for the end of the process: {error!r}")
-        return _failed(error)
+        return failed(error)
 
 
-def _failed(error: BaseException) -> bytes:
-    """The error, or where it cannot be sent, a LakewrightError that says the same."""
+def failed(error: BaseException) -> bytes:
+    """The answer that it is: the error, or where it cannot be sent, a LakewrightError that says the same."""
     import cloudpickle
 
     from lakewright.errors import LakewrightError

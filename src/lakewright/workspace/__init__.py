@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +129,11 @@ class Workspace:
     def run_folder(self) -> RunFolder:
         """Of the run that this stage belongs to."""
         return RunFolder.of(self.folder, self.run_id)
+
+    @property
+    def opener(self) -> Callable[[], Workspace]:
+        """Opens it in another process."""
+        return partial(type(self).open, self.profile)
 
     @property
     def threads(self) -> int:

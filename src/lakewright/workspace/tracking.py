@@ -138,6 +138,14 @@ class Tracking:
                 raise
             client.set_terminated(nested, "FINISHED")
 
+    @contextmanager
+    def beside(self, run_id: str) -> Iterator[StageLog]:
+        """The log of a run that another process has begun, and ends."""
+        with self.client() as client:
+            log = StageLog(client, run_id)
+            yield log
+            log.close()
+
     def params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Parameters of the run, as `StageLog.params`."""
         with self.client() as client:

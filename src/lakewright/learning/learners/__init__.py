@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeGuard, TypeVar
 
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
-from lakewright.errors import ProjectError, UsageError, nearest
+from lakewright.errors import ProfileError, ProjectError, UsageError, nearest
 from lakewright.evaluation.metrics import higher_is_better
+from lakewright.learning.processes.group import ALONE, Group, started
 from lakewright.model.tasks import reads_inputs
 from lakewright.settings.sections import LearnerSettings
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.model.tasks import Logits, Task
-    from lakewright.settings.profile import WorkersSettings
+    from lakewright.settings.profile import Profile, WorkersSettings
     from lakewright.settings.project import Project
     from lakewright.workspace.tracking import StageLog
 
@@ -85,7 +86,7 @@ class Training(Generic[S]):
     checkpoints: Path  # survives a kill; what lies here is resumed from
     base: Path  # relative paths in the settings are relative to it
     device: str
-    threads: int
+    threads: int  # of the machine; where processes of it train at the same time, each has its share
     log: StageLog | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs that the encodings read
     unit: Unit | None = None  # where train's targets are not in the truth's unit: theirs
@@ -98,6 +99,7 @@ class Training(Generic[S]):
     # local paths or URIs, which hold the rows of train and validation. `train` then has no rows.
     workers: WorkersSettings | None = None
     files: Sequence[str] = ()
+    group: Group = ALONE  # the processes that train together; more than one for learners that are `divided` alone
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ class Learner(Protocol):
     # watched: bool
     # May be left out: the kinds of truth of a row that it learns from rows without one, too (`Training.unlabeled`).
     # unlabeled: Collection[str]
+    # May be left out: whether several processes train it together (`Training.group`). Each calls `fit`; what the first
+    # one returns and leaves in the folder counts.
+    # divided: bool
 
     @property
     def truths(self) -> Collection[str]:
@@ -260,6 +265,37 @@ def check_workers(project: Project, workers: WorkersSettings) -> None:
             "set prepare.balance: oversample or weights",
         )
     learner.check_workers(project.train, plugins.TASKS.find(project.task.name), workers)
+
+
+def is_divided(project: Project) -> bool:
+    """Whether several processes can train the project's learner together."""
+    return bool(getattr(plugins.LEARNERS.find(project.train.learner), "divided", False))
+
+
+def check_processes(project: Project, profile: Profile, *, here: bool) -> None:
+    """Raises ProfileError or UsageError where several processes are to train what one trains, or, where `here` is the
+    machine that trains, where nothing has started the other machines'."""
+    asked, (_, size) = profile.training.processes * profile.training.machines, started()
+    if max(asked, size) > 1 and not is_divided(project):
+        learners = [plugins.LEARNERS.find(name) for name in plugins.LEARNERS.names()]
+        able = ", ".join(each.name for each in learners if getattr(each, "divided", False))
+        if size > 1:
+            raise UsageError(
+                f"{size} processes were started (WORLD_SIZE), and one trains the learner {project.train.learner}",
+                f"start one, or set train.learner to one that several train ({able})",
+            )
+        raise ProfileError(
+            f"{profile.where('training')}: {asked} processes are to train together, and one trains the learner "
+            f"{project.train.learner}",
+            f"name a profile without training, or set train.learner to one that several train ({able})",
+        )
+    if here and profile.training.machines > 1 and size == 1:
+        raise ProfileError(
+            f"{profile.where('training', 'machines')}: {profile.training.machines} machines are to train together, and "
+            "nothing has started the stage train on the others",
+            "start `lakewright stage train` by torchrun on each machine (docs/distributed.md), or set "
+            "training: {machines: 1}",
+        )
 
 
 def members_of(learner: Learner, settings: Any) -> Sequence[tuple[Learner, Any]]:

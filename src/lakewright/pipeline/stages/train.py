@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,8 +18,19 @@ from lakewright import plugins
 from lakewright.data.rows.objects import Objects
 from lakewright.data.rows.splits import UNLABELED
 from lakewright.learning.examples import from_columns, read_split
-from lakewright.learning.learners import Examples, Fitted, Training, check_workers, on_workers, scored, tuned
+from lakewright.learning.learners import (
+    Examples,
+    Fitted,
+    Training,
+    check_workers,
+    is_divided,
+    on_workers,
+    scored,
+    tuned,
+)
 from lakewright.learning.planning import as_prepared
+from lakewright.learning.processes.group import attempt, joined, own_device, started
+from lakewright.learning.processes.launch import together
 from lakewright.learning.synthetic import with_synthetic
 from lakewright.model.folder import (
     Samples,
@@ -30,15 +44,23 @@ from lakewright.model.folder import (
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Recipe
 from lakewright.model.tasks import Task
+from lakewright.pipeline.runs import log_into
 from lakewright.records import Prepared, Trained
 from lakewright.settings.project import Project
 from lakewright.system.files import put_in_place
+from lakewright.system.progress import hide
 from lakewright.workspace import Workspace
 
+CHECKPOINTS = "checkpoints"
 LOG = logging.getLogger("lakewright")
 
 
 def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trained:
+    if (processes := _to_start(project, workspace)) > 1:
+        log = None if workspace.log is None else workspace.log.run_id
+        started_there = partial(_in_process, workspace.opener, workspace.run_id, workspace.work, log)
+        function = partial(started_there, project, prepared)
+        return cast(Trained, together(function, processes, workspace.work / "processes"))
     project = as_prepared(project, prepared)
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     learner = plugins.LEARNERS.find(project.train.learner)
@@ -46,7 +68,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     folder = workspace.work / "model"
     shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; its checkpoints are in the folder beside it
     folder.mkdir(parents=True)
-    checkpoints = workspace.work / "checkpoints"
+    checkpoints = workspace.work / CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     if workspace.log is not None:
         workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
@@ -68,27 +90,10 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     if prepared.unlabeled is not None and not prepared.unlabeled_rows:  # the finding unlabeled_none
         made |= {"unlabeled_rows": 0, "unlabeled_used": 0, "unlabeled_unused": "prepare left out every row"}
         LOG.warning("train: prepare left out every row of %s (data.unlabeled)", prepared.unlabeled)
-    training = Training(
-        task=task,
-        settings=project.train,
-        recipe=recipe,
-        train=examples,
-        validation=held,
-        unlabeled=examples_of(prepared, UNLABELED, task, recipe, workspace) if prepared.unlabeled_rows else None,
-        folder=folder,
-        checkpoints=checkpoints,
-        base=project.folder,
-        device=workspace.device,
-        threads=workspace.threads,
-        log=workspace.log,
-        kinds=project.encoded_kinds,
-        watch=workspace.watch,
-        shared=workspace.shared,
-        workers=workspace.profile.workers,
-        files=files,
-    )
+    training = _training(project, workspace, prepared, task, recipe, examples, held, files)
     began = time.monotonic()
-    fitted: Fitted = learner.fit(training)
+    with joined(workspace.device) as (group, device):
+        fitted: Fitted = learner.fit(replace(training, group=group, device=device))
     details = {**fitted.details, **made, "training_seconds": round(time.monotonic() - began, 1)}
 
     # The thresholds and scales of the task are fitted on the validation logits of the network that will serve.
@@ -147,6 +152,89 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         validation={name: value for name, value in validation.items() if value == value},
         details=details,
     )
+
+
+def take_part(project: Project, workspace: Workspace, prepared: Prepared) -> None:
+    """What a process beside the first one does: it learns with it, and leaves nothing."""
+    LOG.setLevel(logging.ERROR)
+    hide()
+    project = as_prepared(project, prepared)
+    task = plugins.TASKS.find(project.task.name).open(prepared.task)
+    recipe = Recipe.open(Path(prepared.recipe))
+    examples, held = (examples_of(prepared, split, task, recipe, workspace) for split in ("train", "validation"))
+    training = _training(project, workspace, prepared, task, recipe, examples, held)
+    with joined(workspace.device) as (group, device):
+        own = training.checkpoints  # the first one's, where it is a process of this machine
+        if group.machine:
+            own = own.with_name(f"{CHECKPOINTS}-{group.machine}")
+        own.mkdir(parents=True, exist_ok=True)
+        learner = plugins.LEARNERS.find(project.train.learner)
+        learner.fit(replace(training, group=group, device=device, checkpoints=own))
+    if group.machine and group.first_here:
+        shutil.rmtree(own)
+
+
+def _training(
+    project: Project,
+    workspace: Workspace,
+    prepared: Prepared,
+    task: Task,
+    recipe: Recipe,
+    examples: Examples,
+    held: Examples,
+    files: Sequence[str] = (),
+) -> Training[Any]:
+    return Training(
+        task=task,
+        settings=project.train,
+        recipe=recipe,
+        train=examples,
+        validation=held,
+        unlabeled=examples_of(prepared, UNLABELED, task, recipe, workspace) if prepared.unlabeled_rows else None,
+        folder=workspace.work / "model",
+        checkpoints=workspace.work / CHECKPOINTS,
+        base=project.folder,
+        device=workspace.device,
+        threads=workspace.threads,
+        log=workspace.log,
+        kinds=project.encoded_kinds,
+        watch=workspace.watch,
+        shared=workspace.shared,
+        workers=workspace.profile.workers,
+        files=files,
+    )
+
+
+def _to_start(project: Project, workspace: Workspace) -> int:
+    """How many processes are to be started here; 1: none, as this one trains, alone or in a group that is there."""
+    processes = workspace.profile.training.processes
+    if processes == 1 or started()[1] > 1:
+        return 1
+    if workspace.watch is not None or not is_divided(project):  # a run refuses such a learner before it begins
+        LOG.info("train: a search trains each model in one process; training.processes is for runs")
+        return 1
+    own_device(workspace.device, 0, processes)
+    return processes
+
+
+def _in_process(
+    open_workspace: Callable[[], Workspace],
+    run_id: str,
+    work: Path,
+    log: str | None,
+    project: Project,
+    prepared: Prepared,
+) -> Trained | None:
+    """One of the processes that `train` starts; the first one leaves what the stage leaves."""
+    workspace = open_workspace().at_stage(run_id, work, None)
+    if started()[0]:
+        take_part(project, workspace, prepared)
+        return None
+    with log_into(workspace.run_folder.log, workspace):
+        if attempt():
+            LOG.warning("train: a training process died; all go on from the last checkpoint, attempt %d", attempt() + 1)
+        with nullcontext() if log is None else workspace.tracking.beside(log) as of_stage:
+            return train(project, replace(workspace, log=of_stage), prepared=prepared)
 
 
 def examples_of(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:

@@ -54,6 +54,7 @@ class Encoder:
         **dict.fromkeys(("number", "category"), "dense"),
     }
     unlabeled: Collection[str] = ("class",)
+    divided = True
     truths: Collection[str] = ("class", "labels", "number", "spans", "answers", "likeness")
     losses: Mapping[str, Sequence[str]] = {"number": ("l2", "l1", "huber")}
     gaps: Mapping[str, str] = {}
@@ -71,6 +72,11 @@ class Encoder:
 
     @keep_memory()
     def fit(self, training: Training[Any]) -> Fitted:
+        """Of several processes (`Training.group`), all divide the steps of the loop and every validation. The rest is
+        work that cannot be divided, or not for its worth: the first one does it alone, and the others wait or have
+        ended. Pairs compare a whole batch and are few; a head is fitted by L-BFGS, each step of which needs the last;
+        few rows are 2,000; what serves is measured with all threads. What frozen layers say is computed by one process
+        of each machine, whose file the others read."""
         import torch
 
         from lakewright.learning.learners.encoder.contrastive import contrast
@@ -86,34 +92,46 @@ class Encoder:
         from lakewright.learning.learners.units import in_deviations
 
         settings: EncoderSettings = training.settings
+        group = training.group
         torch.set_num_threads(training.threads)
         if folds := folds_of(training):
-            return _from_few_rows(training, folds)
+            if group.size > 1:
+                LOG.info("train: the rows are few, and one process of %d learns from them", group.size)
+            return _from_few_rows(training, folds) if group.first else Fitted()
         unused = _unused(training, why_no_folds(training))
         training = replace(training, unlabeled=None)
         network = untrained(training, settings.dropout).to(training.device)
-        learning = remember(network, in_deviations(training))
+        learning = remember(network, in_deviations(training)) if group.first_here else in_deviations(training)
+        group.meet()
+        if not group.first_here:
+            learning = remember(network, learning)
         results: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
         )
         at_start = training.checkpoints / "start.pt"
-        if not at_start.exists():
+        if group.first and not at_start.exists():
             if batches := settings.contrastive_batches(0):
                 contrast(network, learning, learning.train, batches, training.checkpoints / "pairs.pt")
             if probe and training.task.level != "vector":
                 loss = settings.loss_of(training.task)
                 results, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
             save_whole(at_start, network.state_dict())
-        network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
+        group.meet()
+        if group.first:
+            network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
         state = train(network, learning)
         trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         merge(network.encoder)
-        start = torch.load(at_start, map_location=training.device, weights_only=True)
+        start = torch.load(at_start, map_location=training.device, weights_only=True) if group.first else {}
         sensible = probe or training.task.level == "vector"  # between it and the end, too
         shares = SHARES if settings.interpolate == "auto" and sensible else ()
         results |= interpolate(network, start, learning, state.best, shares)
+        group.meet()  # the last that all do
+        if not group.first:
+            return Fitted()
+        torch.set_num_threads(training.threads)
         details: dict[str, float | int | str] = {
             **results,
             **unused,

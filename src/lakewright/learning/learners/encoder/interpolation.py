@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
-from lakewright.evaluation.scorers import Scorer
-from lakewright.learning.learners import Training, direction, merit
-from lakewright.learning.learners.encoder.loop import validate
+from lakewright.learning.learners import Training, direction
+from lakewright.learning.learners.encoder.loop import Validated, validate
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.learning.learners.units import digits
@@ -38,36 +36,40 @@ def interpolate(
     """Leaves the best weights in the network; returns the share of the way that they are at, and validation scores.
 
     `end_score` is the validation score (`merit`) of the network as it comes; `shares` are tried between it and the
-    start.
+    start, which the first of several processes alone has to have.
     """
     end = {name: value.clone() for name, value in network.state_dict().items()}
 
-    def scorer_at(share: float) -> tuple[Scorer, float]:
-        network.load_state_dict(_between(start, end, share))
-        scorer = validate(network, training)
-        metrics = scorer.metrics(np.ones(scorer.rows))
-        text = digits(training.unit, scorer.primary, metrics[scorer.primary])
-        advance(1, f"{share:.0%} of the way  validation {scorer.primary} {text}")
-        return scorer, merit(scorer, metrics)
+    group = training.group
+
+    def validated_at(share: float) -> Validated:
+        if group.first:
+            network.load_state_dict(_between(start, end, share))
+        group.same(network.state_dict().values())
+        validated = validate(network, training)
+        text = digits(training.unit, validated.primary, validated.scores[validated.primary])
+        advance(1, f"{share:.0%} of the way  validation {validated.primary} {text}")
+        return validated
 
     best_share, best_score, worse = 1.0, end_score, 0
     with bar("interpolate", len(shares) + 1) as advance:
         for share in shares:
-            _, score = scorer_at(share)
+            score = validated_at(share).score
             if score > best_score:
                 best_share, best_score, worse = share, score, 0
             elif (worse := worse + 1) == PATIENCE:
                 break
-        scorer, start_score = scorer_at(0.0)
-    sign = direction(scorer.primary)
+        at_start = validated_at(0.0)
+    sign, start_score = direction(at_start.primary), at_start.score
     if start_score > best_score:
         best_share, best_score = 0.0, start_score
         LOG.warning(
             "training did not help: validation %s before it, %s after it; the weights from before it stay. Set "
             "a lower train.learning_rate, more epochs, or train.learner: embedding, which makes this model faster",
-            *(digits(training.unit, scorer.primary, sign * score) for score in (start_score, end_score)),
+            *(digits(training.unit, at_start.primary, sign * score) for score in (start_score, end_score)),
         )
-    network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
+    if group.first:  # which leaves the model
+        network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
     return {
         "interpolated": best_share,
         "interpolated_validation": sign * best_score,

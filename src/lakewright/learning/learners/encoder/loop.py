@@ -2,6 +2,9 @@
 
 Every random draw of a step comes from (seed, step) and every epoch's batches from (seed, epoch), so a run that was
 killed and resumed from a checkpoint ends with the same weights as one that was not.
+
+Several processes (`Training.group`) divide each batch and add up their gradients. The first one reads and writes the
+checkpoints; what ends the training or changes it, every process learns from the first.
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lakewright.errors import ProjectError, TrainingError
-from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.learners import Training, merit, tuned
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.batches import Rows, epoch_batches, padded
@@ -36,7 +39,7 @@ from lakewright.learning.learners.units import digits
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.runtimes import GPU_TOKENS
-from lakewright.model.tasks import IGNORED
+from lakewright.model.tasks import IGNORED, Logits
 from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
@@ -57,11 +60,21 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Validated:
+    """What the network scores on validation."""
+
+    scores: dict[str, float]
+    primary: str
+    score: float  # of the primary one, by `merit`: more is better
+    undefined: str  # why there is none, where it is not a number
+
+
 def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State:
     """Trains in place and leaves the weights that were best on validation. Raises TrainingError when it diverges."""
-    settings = training.settings
+    settings, group = training.settings, training.group
     device = torch.device(training.device)
-    torch.set_num_threads(training.threads)
+    torch.set_num_threads(group.threads(training.threads))
     network.to(device)
     if settings.gradient_checkpointing:
         network.encoder.activation_checkpointing_enable()
@@ -77,10 +90,10 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
         # The fused attention's backward is slow there (docs/experiments.md).
         network.encoder.set_attn_implementation("eager")
     optimizer = make_optimizer(network, settings)
-    base_rates = [group["lr"] for group in optimizer.param_groups]
+    base_rates = [parameters["lr"] for parameters in optimizer.param_groups]
     limit = settings.max_tokens_per_batch
     state = State(max_tokens=limit if limit != "auto" else 2048 if device.type == "cpu" else GPU_TOKENS)
-    _resume(training.checkpoints, network, optimizer, state, device)
+    _resume(training, network, optimizer, state)
 
     lengths = training.train.encoded.lengths
     inputs = inputs_of(training.recipe, training.train.encoded, device)
@@ -100,11 +113,17 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
             steps = [batches[i : i + per_step] for i in range(0, len(batches), per_step)]
             for step_batches in steps[first : total_steps - epoch * steps_an_epoch]:
                 began = time.monotonic()
-                for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
-                    group["lr"] = base_rate * rate_at(state.step, total_steps, settings)
-                torch.manual_seed(settings.seed * 1_000_003 + state.step)
+                for parameters, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
+                    parameters["lr"] = base_rate * rate_at(state.step, total_steps, settings)
+                torch.manual_seed(group.seed(settings.seed * 1_000_003 + state.step))
                 network.train()
-                loss = _backward_within_memory(network, training, inputs, step_batches, state, autocast)
+                own_loss = _backward_within_memory(network, training, inputs, step_batches, state, autocast)
+                loss = group.add_gradients(network.parameters(), own_loss)
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss became {loss}: training diverged",
+                        f"lower train.learning_rate (now {settings.learning_rate}), or raise train.warmup_ratio",
+                    )
                 torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -122,13 +141,12 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
                 advance(1, f"{samples:.0f} samples/s  {tokens:.0f} tokens/s  loss {loss:.3f}")
                 # Not at an epoch's last step: a run resumed from there would pass over the epoch's validation.
                 between = state.step % steps_an_epoch != 0 and state.step < total_steps
-                if between and time.monotonic() - saved_at > settings.save_seconds:
+                if group.first and between and time.monotonic() - saved_at > settings.save_seconds:
                     _save(training.checkpoints, network, optimizer, state)
                     saved_at = time.monotonic()
 
-            scorer = validate(network, training)
-            scores = scorer.metrics(np.ones(scorer.rows))
-            score = merit(scorer, scores)
+            validated = validate(network, training)
+            scores, score = validated.scores, validated.score
             at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
             state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
             losses = [
@@ -145,20 +163,25 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
             if training.log is not None:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
             if math.isnan(score):
-                LOG.warning("%s is not defined on validation: %s", scorer.primary, scorer.undefined(scorer.primary))
+                LOG.warning("%s is not defined on validation: %s", validated.primary, validated.undefined)
             if score > state.best or not state.best_step:  # the first is kept whatever it scores
                 state.best = state.best if math.isnan(score) else score
                 state.best_step, state.epochs_without_better = state.step, 0
-                save_whole(training.checkpoints / "best.pt", network.state_dict())
+                if group.first:
+                    save_whole(training.checkpoints / "best.pt", network.state_dict())
             else:
                 state.epochs_without_better += 1
-            _save(training.checkpoints, network, optimizer, state)
+            if group.first:
+                _save(training.checkpoints, network, optimizer, state)
             saved_at = time.monotonic()
             stopped = _out_of_patience(state, settings)
             if training.watch is not None and not math.isnan(score):
                 training.watch(at_epoch["epoch"], score)
 
-    network.load_state_dict(torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True))
+    if group.first:
+        best = torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True)
+        network.load_state_dict(best)
+    group.same(network.state_dict().values())
     return state
 
 
@@ -206,30 +229,34 @@ def _backward(
     max_tokens: int,
     autocast: torch.autocast,
 ) -> float:
-    """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches."""
-    examples, task, device = training.train, training.task, torch.device(training.device)
+    """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches. Of several
+    processes, each its rows' part of both."""
+    examples, task, device, group = training.train, training.task, torch.device(training.device), training.group
     encoded, options = examples.encoded, training.settings.loss_of(task)
     units = _units(training)
     rows = np.concatenate(batches)
     total = float((examples.weights[rows] * units[rows]).sum()) or 1.0
+    compares = task.level == "vector"  # the rows of a batch with each other: every process has the loss of all of them
     loss = 0.0
     for batch in batches:
-        for part in [batch] if task.level == "vector" else longest_first(batch, encoded.lengths, max_tokens):
-            beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
-            targets = torch.from_numpy(padded(examples.targets, beside)).to(device)
+        shares = group.shares(batch, encoded.lengths)
+        if compares and len(batch) < group.size:  # an epoch's last rows
+            shares = [batch] if group.first else []
+        own = shares[group.rank] if shares else batch[:0]
+        for part in filter(len, [own] if compares else longest_first(own, encoded.lengths, max_tokens)):
             with autocast:
                 logits = through(network, inputs, encoded, part)
+            if compares:
+                logits, part = group.whole(logits, shares), np.concatenate(shares)
+            beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
+            targets = torch.from_numpy(padded(examples.targets, beside)).to(device)
             losses = task.loss(logits, targets, options)
             counts = encoded.counts[part] if len(losses) != len(part) else 1
             weights = torch.from_numpy(np.repeat(examples.weights[part], counts)).to(device)
             part_loss = (losses.reshape(len(losses), -1).sum(dim=1) * weights).sum() / total
             part_loss.backward()
-            loss += float(part_loss.detach())
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss became {loss}: training diverged",
-            f"lower train.learning_rate (now {training.settings.learning_rate}), or raise train.warmup_ratio",
-        )
+            if group.first or not compares:
+                loss += float(part_loss.detach())
     return loss
 
 
@@ -245,14 +272,33 @@ def _units(training: Training[EncoderSettings]) -> NDArray[np.int64]:
     return np.add.reduceat(examples.targets.values != IGNORED, starts)
 
 
-def validate(network: EncoderNetwork, training: Training[EncoderSettings]) -> Scorer:
-    """The tuned task's scorer on validation, from the network as it stands and as precise as it trains; in the truth's
-    unit."""
+def validate(network: EncoderNetwork, training: Training[EncoderSettings]) -> Validated:
+    """What the tuned task scores on validation, from the network as it stands and as precise as it trains; in the
+    truth's unit. Several processes divide the rows."""
     network.eval()
+    group, encoded = training.group, training.validation.encoded
     runtime = as_runtime(network, training.settings, torch.device(training.device))
     predictor = Predictor(training.folder, "", training.task, training.recipe, runtime)
-    logits = predictor.logits(training.validation.encoded)
-    return tuned(training, logits if training.unit is None else training.unit.outside(logits))[1]
+    if group.size == 1:
+        return _validated(training, predictor.logits(encoded))
+    shares = group.shares(np.arange(len(encoded)), encoded.lengths)
+    computed = group.to_first(predictor.logits(encoded.take(shares[group.rank])) if len(shares[group.rank]) else [])
+
+    def scored() -> Validated:
+        order = np.concatenate(shares)
+        if training.task.level != "row":  # logits are those of sequences
+            order = encoded.sequences(order)
+        values = [value for logits in computed for value in logits]
+        return _validated(training, [values[place] for place in np.argsort(order)])
+
+    return group.from_first(scored)
+
+
+def _validated(training: Training[EncoderSettings], logits: Logits) -> Validated:
+    scorer = tuned(training, logits if training.unit is None else training.unit.outside(logits))[1]
+    scores, primary = scorer.metrics(np.ones(scorer.rows)), scorer.primary
+    score = merit(scorer, scores)
+    return Validated(scores, primary, score, scorer.undefined(primary) if math.isnan(score) else "")
 
 
 def _out_of_patience(state: State, settings: EncoderSettings) -> bool:
@@ -261,12 +307,19 @@ def _out_of_patience(state: State, settings: EncoderSettings) -> bool:
 
 
 def _resume(
-    folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State, device: torch.device
+    training: Training[EncoderSettings], network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State
 ) -> None:
-    path = folder / "checkpoint.pt"
-    if not path.exists():
+    """From the first process's checkpoint, which alone has to have one. Without one, all begin with its weights."""
+    path = training.checkpoints / "checkpoint.pt"
+    device = training.device if training.group.size == 1 else "cpu"  # what is sent names the sender's GPU
+
+    def read() -> dict[str, Any] | None:
+        return torch.load(path, map_location=device, weights_only=True) if path.exists() else None
+
+    saved = training.group.from_first(read)
+    if saved is None:
+        training.group.same(network.state_dict().values())
         return
-    saved = torch.load(path, map_location=device, weights_only=True)
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     for name, value in saved["state"].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from lakewright.model.tasks import Loss, Task
 from lakewright.settings.sections import LearnerSettings
 
 SMALL = "sentence-transformers/all-MiniLM-L6-v2"
+USUAL_BATCH = 32  # rows, for which learning rates are written
 
 
 class PretrainedSettings(LearnerSettings):
@@ -86,7 +88,9 @@ class EncoderSettings(PretrainedSettings):
     num_train_epochs: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         default="auto", description="auto: by the rows of train; 4 for 10,000, more for fewer and fewer for more"
     )
-    per_device_train_batch_size: int = Field(default=32, ge=1, description="rows a batch")
+    per_device_train_batch_size: int = Field(
+        default=USUAL_BATCH, ge=1, description="rows a batch, which processes that train together divide"
+    )
     gradient_accumulation_steps: int = Field(default=1, ge=1, description="batches an optimizer step")
     max_tokens_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
@@ -98,6 +102,11 @@ class EncoderSettings(PretrainedSettings):
         description="auto: 1e-4 (LoRA: 1e-3) for a hidden size of 384, in proportion less for larger encoders",
     )
     head_learning_rate: float | None = Field(default=None, gt=0, description="none: ten times learning_rate")
+    scale_learning_rate: Literal["linear", "sqrt"] | None = Field(
+        default=None,
+        description="learning rates are multiplied by the rows of a step ÷ 32 (linear), or its square root (sqrt): the "
+        "rates of a batch of 32, the default, then fit a larger one; none: they stay",
+    )
     layerwise_lr_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer ÷ rate of the layer above")
     freeze_layers: int = Field(default=0, ge=0, description="1: the embeddings; n: also the lowest n − 1 layers")
     train_layers: Literal["all"] | Annotated[int, Field(ge=0)] = Field(
@@ -145,6 +154,14 @@ class EncoderSettings(PretrainedSettings):
         if self.num_train_epochs != "auto":
             return self.num_train_epochs
         return float(min(10, max(1, round(4 * (10_000 / rows) ** 0.5))))
+
+    @property
+    def rate_scale(self) -> float:
+        """What every rate is multiplied by for the rows of a step. Linear: so many small steps in one, with SGD (Goyal
+        et al. 2017); the root: as the noise of a gradient falls, for Adam (Malladi et al. 2022)."""
+        share = self.per_device_train_batch_size * self.gradient_accumulation_steps / USUAL_BATCH
+        scales: dict[str | None, float] = {None: 1.0, "linear": share, "sqrt": math.sqrt(share)}
+        return scales[self.scale_learning_rate]
 
     def contrastive_batches(self, auto: int) -> int:
         """Batches of pairs; `auto`: how many where the setting is auto."""
