@@ -10,7 +10,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance clean
+.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -123,6 +123,9 @@ bench-requests: $(DEV)  ## DATA=folder that holds diamonds/; writes docs/benchma
 
 bench-importance: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/importance.py --data $(DATA)
+
+bench-scale: $(DEV) spark  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/scale.py --data $(DATA)
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py
