@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -129,13 +128,17 @@ def kill_in_the_loop(work: Path, rank: int, killed: list[int]) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not killed:
         if list(work.glob("train-*/checkpoints/checkpoint.pt")):
-            for folder in Path("/proc").iterdir():
-                with suppress(OSError):
-                    environment = (folder / "environ").read_bytes().split(b"\0")
-                    if f"RANK={rank}".encode() in environment and Path.cwd() == (folder / "cwd").readlink():
-                        os.kill(int(folder.name), signal.SIGKILL)
-                        killed.append(int(folder.name))
-                        return
+            trainers = [
+                child
+                for launcher in psutil.Process().children(recursive=True)
+                if "lakewright.learning.processes.launcher" in launcher.cmdline()
+                for child in launcher.children()
+                if any("spawn_main" in word for word in child.cmdline())
+            ]
+            if len(trainers) == 2:
+                victim = sorted(trainers, key=lambda each: each.pid)[rank]  # they are started in the order of ranks
+                victim.kill()
+                killed.append(victim.pid)
         time.sleep(0.01)
 
 
@@ -146,19 +149,7 @@ def test_torchrun_starts_the_stage(project: Path) -> None:
     for name in ("ingest", "prepare"):
         lw.stage(name, project, "r1", profile="one")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    stage = [
-        "-m",
-        "--",
-        "lakewright.cli",
-        "stage",
-        "train",
-        "--project",
-        str(project),
-        "--run",
-        "r1",
-        "--profile",
-        "one",
-    ]
+    stage = ["stage", "train", "--project", str(project), "--run", "r1", "--profile", "one"]
     done = subprocess.run(
         [*torchrun, "-m", "--", "lakewright.cli", *stage], capture_output=True, text=True, timeout=600
     )

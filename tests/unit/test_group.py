@@ -36,7 +36,9 @@ from lakewright.model.recipe import Recipe
 from lakewright.model.tasks.similarity import SentenceSimilarity
 from recipes import tokens
 
-ROUNDING = 2e-6  # relative, L2, of the weights after forty steps in fp32
+# Relative, L2, of the weights after forty steps in fp32. One process with one thread and with two is as far from itself:
+# 1.7e-6 and, where each row is compared with all the others of its batch, 4.6e-6.
+ROUNDING = {"class": 2e-6, "vector": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,9 @@ def test_two_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
     settings = {"learning_rate": 2e-6, "per_device_train_batch_size": 31, "num_train_epochs": 20}
     one, two = (run(base, tmp_path / str(n), kind, n, **settings) for n in (1, 2))
     assert two.state.step == one.state.step == 40
-    assert 0 < away(one, two) <= ROUNDING
+    assert 0 < away(one, two) <= ROUNDING[kind]
     begun = weights(set_up(base, tmp_path / "begun", kind, {})[0])
-    assert away(one, replace(one, weights=begun)) > 20 * ROUNDING
+    assert away(one, replace(one, weights=begun)) > 10 * ROUNDING[kind]
 
 
 def test_a_killed_process_changes_nothing(tiny_base: Path, tmp_path: Path) -> None:
