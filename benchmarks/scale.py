@@ -31,7 +31,7 @@ from scoring import trained
 sys.path.insert(0, str(ROOT / "tests"))
 import clusters
 
-ROWS = 20_000
+ROWS = 40_000  # below 25,000 a process no other begins
 INPUT, FEW = "main.demo.texts", "main.demo.few"
 COMMIT_FILES = 40_000
 SCORE = """
@@ -157,6 +157,7 @@ def main() -> None:
         with clusters.standalone(folder / "cluster") as url:
             places = {
                 "here": {"workers": {"name": "local", "processes": 1}, "threads": 1},
+                "threads": {"workers": {"name": "local", "processes": 1}, "threads": 2},
                 "two": {"workers": {"name": "local", "processes": 2}, "threads": 2},
                 "spark": {"workers": {"name": "spark", "url": url}, "threads": 1},
             }
@@ -172,7 +173,7 @@ def main() -> None:
             }
             (folder / "project.yml").write_text(yaml.safe_dump(project))
             whole = pq.read_table(data / "train.parquet", columns=["text", "label"])
-            rows = pa.concat_tables([whole] * 2).slice(0, ROWS).cast({"text": pa.string(), "label": pa.string()})
+            rows = pa.concat_tables([whole] * 4).slice(0, ROWS).cast({"text": pa.string(), "label": pa.string()})
             rows = rows.append_column("id", pa.array([f"r{i}" for i in range(len(rows))]))
             lake = _lake(folder)
             lake.write(INPUT, rows)
@@ -208,7 +209,12 @@ def _predictions(lake: Any, place: str) -> pa.Table:
 
 
 def _lines(scored: dict[str, list[dict[str, Any]]], prepared: dict[str, list[dict[str, Any]]]) -> list[str]:
-    names = {"here": "this process, one thread", "two": "two processes", "spark": "Spark, two workers of one core"}
+    names = {
+        "here": "this process, one thread",
+        "threads": "this process, two threads",
+        "two": "two processes of one thread",
+        "spark": "Spark, two workers of one core",
+    }
     lines = [
         f"| {ROWS:,} texts of Banking77 | processor s in Python | beside this process | in Java | s | opening, s |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -36,7 +36,7 @@ from lakewright.model.recipe import Recipe
 from lakewright.model.tasks.similarity import SentenceSimilarity
 from recipes import tokens
 
-# Relative, L2, of the weights after forty steps in fp32. One process with one thread and with two is as far from itself:
+# Relative, L2, of the weights after forty steps in fp32. One process with one thread is as far from itself with two:
 # 1.7e-6 and, where each row is compared with all the others of its batch, 4.6e-6.
 ROUNDING = {"class": 2e-6, "vector": 1e-5}
 
