@@ -318,17 +318,17 @@ def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPa
     table = pa.concat_tables([table, nothing.add_column(0, "house", pa.array(["none"]))])
     lake.write("main.homes.new", table)
     options: dict[str, Any] = {"id": "house", "explain": 2, "commit_rows": 50}
-    write, calls = Lake.write, 0
+    add, calls = Lake.add_files, 0
 
-    def fails(self: Lake, name: str, batches: Any, **more: Any) -> Any:
+    def fails(self: Lake, *given: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        return write(self, name, batches, **more)
+        return add(self, *given, **more)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Lake, "write", fails)
+        patched.setattr(Lake, "add_files", fails)
         lw.score(run.model_folder, "main.homes.new", **options)
     with pytest.raises(UsageError, match="have 2 reasons each, and 3 are requested"):
         lw.score(run.model_folder, "main.homes.new", **{**options, "explain": 3})
