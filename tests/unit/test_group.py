@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -230,31 +229,24 @@ def noted(folder: Path, seconds: float) -> int:
     return 0
 
 
-def test_an_interrupt_ends_all(tmp_path: Path) -> None:
-    """Ctrl-C reaches this process alone: the others have a session of their own."""
-    files = [tmp_path / "pid0", tmp_path / "pid1"]
-    timer = threading.Thread(target=lambda: (wait_for(files), os.kill(os.getpid(), signal.SIGINT)))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        together(partial(noted, tmp_path, 600), 2, tmp_path)
-    timer.join()
-    wait_for_the_end_of(files)
-
-
-def test_all_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+def test_all_end_with_the_process_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C reaches that one alone: the others have a session of their own."""
     script = f"""
-import sys; sys.path[:] = {sys.path!r}
+import signal, sys; sys.path[:] = {sys.path!r}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
 from functools import partial
 from pathlib import Path
 from lakewright.learning.processes.launch import together
 from test_group import noted
 together(partial(noted, Path({str(tmp_path)!r}), 600), 2, Path({str(tmp_path)!r}))
 """
-    caller = subprocess.Popen([sys.executable, "-c", script])
+    caller = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     files = [tmp_path / "pid0", tmp_path / "pid1"]
     wait_for(files)
-    caller.kill()
-    caller.wait()
+    caller.send_signal(how)
+    _, said = caller.communicate(timeout=60)
+    assert caller.returncode and ("KeyboardInterrupt" in said) == (how == signal.SIGINT)
     wait_for_the_end_of(files)
 
 

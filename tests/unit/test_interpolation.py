@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from lakewright.learning.learners.encoder import interpolation
+from lakewright.learning.learners.encoder.loop import Validated
+from lakewright.learning.processes.group import ALONE
 
 
 class Line(torch.nn.Module):
@@ -32,17 +34,12 @@ def test_the_best_between_stays(
 ) -> None:
     network, start = Line(1.0), Line(0.0).state_dict()
 
-    class Validated:
-        rows, primary = 1, metric
+    def validate(of: Line, training: object) -> Validated:
+        score = -abs(float(of.at.detach()) - best_at)
+        return Validated({metric: sign * score}, metric, score, "")
 
-        def __init__(self, of: Line, training: object) -> None:
-            self.at = float(of.at.detach())
-
-        def metrics(self, weights: object) -> dict[str, float]:
-            return {metric: sign * -abs(self.at - best_at)}
-
-    monkeypatch.setattr(interpolation, "validate", Validated)
-    training: Any = SimpleNamespace(unit=None)
+    monkeypatch.setattr(interpolation, "validate", validate)
+    training: Any = SimpleNamespace(unit=None, group=ALONE)
     found = interpolation.interpolate(network, start, training, -abs(1 - best_at))
     assert found["interpolated"] == share
     assert float(network.at.detach()) == pytest.approx(share)

@@ -187,16 +187,12 @@ def test_the_best_epoch_is_the_one_of_least_rmse(
     setting = training(tiny_base, tmp_path, "encoder", num_train_epochs=8, early_stopping_patience=2)
     network, weights, scores = untrained(setting, 0.0), list[torch.Tensor](), iter([0.3, 0.1, 0.2, 0.15])
 
-    class Validated:
-        rows, primary = 1, "rmse"
+    def validate(of: EncoderNetwork, training: object) -> loop.Validated:
+        weights.append(of.head.weight.detach().clone())
+        rmse = next(scores)
+        return loop.Validated({"rmse": rmse}, "rmse", -rmse, "")
 
-        def __init__(self, of: EncoderNetwork, training: object) -> None:
-            weights.append(of.head.weight.detach().clone())
-
-        def metrics(self, counts: object) -> dict[str, float]:
-            return {"rmse": next(scores)}
-
-    monkeypatch.setattr(loop, "validate", Validated)
+    monkeypatch.setattr(loop, "validate", validate)
     state = loop.train(network, in_deviations(setting))
     assert [entry["validation_rmse"] for entry in state.history if "epoch" in entry] == [0.3, 0.1, 0.2, 0.15]
     assert (state.best, state.best_step, state.step) == (-0.1, 26, 52)

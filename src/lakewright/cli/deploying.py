@@ -101,7 +101,9 @@ def show_run(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run of this workspace: what each stage made, and where the parts of that were computed."""
+    """Show what each stage of a run made, and where.
+
+    The run is one of this workspace; where its parts were computed is counted by machine."""
     from lakewright import api
 
     shown = api.shown_run(run, profile=profile)
