@@ -143,7 +143,7 @@ class Stopped(LakewrightError):
 
 
 EXTRAS = {
-    **dict.fromkeys(("cloudpickle", "jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil"), "train"),
+    **dict.fromkeys(("jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil"), "train"),
     **dict.fromkeys(("scipy", "sklearn", "torch", "transformers"), "train"),
     **dict.fromkeys(
         ("fastapi", "fastapi_swagger", "httptools", "jwt", "prometheus_client", "starlette", "uvicorn", "uvloop"),
