@@ -32,7 +32,7 @@ from lakewright.learning import recipes
 from lakewright.model.folder import seal
 from lakewright.pipeline.stages import prepare
 from lakewright.service import scoring
-from lakewright.workers import spark
+from lakewright.workers import parts, spark
 from served_models import SAMPLES, make
 
 INPUT = "main.demo.rows"
@@ -120,6 +120,7 @@ def test_predictions_of_one_process_and_of_two(
     places: Places, models: Callable[[str], Path], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "COMMIT_ROWS", 1000)  # so that few rows are worth two processes
+    monkeypatch.setattr(parts, "WORTH", 1)
     rows = rows_like(SAMPLES[kind], 3000)
     for start in (0, 1200):
         places.lake.write(
@@ -173,6 +174,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few rows are worth two processes."""
     for module in (prepare, recipes):
         monkeypatch.setattr(module, "ROWS", 70)
+    monkeypatch.setattr(parts, "WORTH", 1)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "means", *map(slow, ("spans", "terms", "vectors"))])

@@ -18,14 +18,17 @@ class HasRows(Protocol):
     def rows(self) -> int: ...
 
 
+WORTH = 4  # parts that another process of this machine is begun for
 P = TypeVar("P", bound=HasRows)
 R = TypeVar("R")
 
 
-def at_once(workers: Workers, rows: int, usual: int) -> int:
-    """How many parts are computed at once. Of this machine's processes no more than there are `usual` rows for: one
-    takes a second to begin, and is to have work for longer."""
-    return min(workers.processes, max(1, -(-rows // usual))) if isinstance(workers, LocalWorkers) else workers.processes
+def at_once(workers: Workers, rows: int, part: int) -> int:
+    """How many parts of `part` rows are computed at once. Of this machine's processes no more than there are WORTH
+    parts for: to begin one takes some seconds of a processor, and threads of this one do most of the work, too."""
+    if not isinstance(workers, LocalWorkers):
+        return workers.processes
+    return min(workers.processes, max(1, -(-rows // (WORTH * part))))
 
 
 def computed(
