@@ -18,9 +18,10 @@ from test_learners import LAYOUT, task_rows
 import lakewright as lw
 from conftest import sentences
 from lakewright import plugins
+from lakewright.data.lake.tables import Lake
 from lakewright.data.rows import reading
 from lakewright.data.rows.objects import Objects
-from lakewright.errors import DataError
+from lakewright.errors import DataError, DiskError
 from lakewright.learning.examples import read_split
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
@@ -167,3 +168,22 @@ def test_values_are_those_of_a_list(chunks: list[list[str]], part: slice, at: in
     else:
         with pytest.raises(IndexError):
             values[at]
+
+
+def test_a_failure_after_the_commit_leaves_the_features_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are the table's by then: who reads the version finds all its rows."""
+    rows, columns = task_rows("text_classification", sentences(150))
+    given = (rows, columns, "text_classification", {"learner": "linear"})
+    record, _ = prepared(tmp_path / "undisturbed", *given)
+
+    def fails(self: Lake, *given: Any, **more: Any) -> Any:
+        add(self, *given, **more)
+        raise DiskError("the disk is full", "free some space")
+
+    add = Lake.add_files
+    with monkeypatch.context() as patched, pytest.raises(DiskError):
+        patched.setattr(Lake, "add_files", fails)
+        prepared(tmp_path / "failed", *given)
+    with chdir(tmp_path / "failed"):
+        lake = lw.Workspace.open(lw.load_profile()).lake
+    assert lake.read(lake.version("main.demo.things_features")).num_rows == record.features.rows

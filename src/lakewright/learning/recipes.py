@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from lakewright.data.lake.parts import ROWS, check_seen, parts_of
 from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.reading import Elsewhere, Inputs
-from lakewright.errors import LakewrightError
 from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.learning.truths import Truths, has_numbers
 from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_truth
@@ -146,9 +146,7 @@ class _Train:
         )
         try:
             yield from computed(self.workers, work, parts, most, title=f"reading {table}", rows=table.rows)
-        except LakewrightError:
-            raise
-        except Exception as failure:
+        except (OSError, pa.ArrowException) as failure:
             raise lake.explained(table, failure) from failure
 
 

@@ -238,24 +238,24 @@ def _write_features(
         assert schema is not None, "each split has rows"
         if unlabeled is not None:
             files.append(write(_of_unlabeled(unlabeled, planned, schema, of_unlabeled), schema, place))
-        version = lake.add_files(
-            project.features_table,
-            schema,
-            files,
-            mode="overwrite",
-            properties={
-                "table": str(table),
-                "run": workspace.run_id,
-                **({} if ingested.unlabeled is None else {"unlabeled": str(ingested.unlabeled)}),
-            },
-            comment=f"Encoded examples of {table.name}",
-        )
-    except LakewrightError:
+    except BaseException as failure:
         remove(files, place)
+        if isinstance(failure, (OSError, pa.ArrowException)):  # of the table's files
+            raise lake.explained(table, failure) from failure
         raise
-    except Exception as failure:
-        remove(files, place)
-        raise lake.explained(table, failure) from failure
+    # Not in the block above: where this fails after its commit, the files are the table's.
+    version = lake.add_files(
+        project.features_table,
+        schema,
+        files,
+        mode="overwrite",
+        properties={
+            "table": str(table),
+            "run": workspace.run_id,
+            **({} if ingested.unlabeled is None else {"unlabeled": str(ingested.unlabeled)}),
+        },
+        comment=f"Encoded examples of {table.name}",
+    )
     return _Written(version, dict(hosts), shortfalls, of_unlabeled)
 
 

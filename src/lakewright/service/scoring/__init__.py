@@ -213,9 +213,7 @@ def _waves(
         if wave:
             complete, wave = wave, []
             yield complete
-    except LakewrightError:
-        raise
-    except Exception as failure:
+    except (OSError, pa.ArrowException) as failure:
         raise lake.explained(job.table, failure) from failure
     finally:
         remove((each.file for each in wave), into)
