@@ -263,7 +263,7 @@ def _parallelism(session: SparkSession) -> int:
     """How many tasks run at once."""
     from pyspark.sql.functions import spark_partition_id
 
-    return max(1, session.range(1 << 16).select(spark_partition_id()).distinct().count())
+    return max(1, int(session.range(1 << 16).select(spark_partition_id()).distinct().count()))
 
 
 def _set(session: SparkSession, name: str, default: str) -> str:
