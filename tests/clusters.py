@@ -32,8 +32,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, *command: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of Spark, with what it started, until the block ends; begun when its port answers."""
+def running(
+    folder: Path, *command: str, port: int | None = None, hidden: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of Spark, with what it started, until the block ends; begun when its port answers. It sees an empty
+    folder in place of `hidden`, as a machine would that has none of these files."""
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -47,7 +50,7 @@ def running(folder: Path, *command: str, port: int | None = None) -> Iterator[su
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            [str(home / "bin" / command[0]), *command[1:]],
+            [*_hiding(hidden), str(home / "bin" / command[0]), *command[1:]],
             env=environment,
             cwd=folder,
             stdout=log,
@@ -64,6 +67,18 @@ def running(folder: Path, *command: str, port: int | None = None) -> Iterator[su
         process.wait()
 
 
+def _hiding(folder: Path | None) -> list[str]:
+    mount = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
+    return [] if folder is None else ["unshare", "-m", "sh", "-c", mount, str(folder)]
+
+
+def cannot_hide() -> str:
+    """Why no program can be run that does not see a folder; empty: it can."""
+    command = ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+    able = shutil.which("unshare") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return "" if able else "nothing can be mounted here: run as root, with util-linux"
+
+
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline and process.poll() is None:
@@ -75,24 +90,24 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def standalone(folder: Path, workers: int = 2) -> Iterator[str]:
-    """The url of a master with so many workers of one core."""
+def standalone(folder: Path, workers: int = 2, hidden: Path | None = None) -> Iterator[str]:
+    """The url of a master with so many workers of one core, which do not see the folder `hidden`."""
     port = free_port()
     at = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port()))
     url = f"spark://127.0.0.1:{port}"
     with running(folder / "master", "spark-class", "org.apache.spark.deploy.master.Master", *at, port=port):
-        yield from _with_workers(folder, url, workers)
+        yield from _with_workers(folder, url, workers, hidden)
 
 
-def _with_workers(folder: Path, url: str, workers: int) -> Iterator[str]:
+def _with_workers(folder: Path, url: str, workers: int, hidden: Path | None) -> Iterator[str]:
     if not workers:
         yield url
         return
     of = ("--host", "127.0.0.1", "-c", "1", "-m", "1500m", "--webui-port", str(free_port()), "-d")
     place = folder / f"worker{workers}"
     command = ("spark-class", "org.apache.spark.deploy.worker.Worker", *of, str(place), url)
-    with running(place, *command):
-        yield from _with_workers(folder, url, workers - 1)
+    with running(place, *command, hidden=hidden):
+        yield from _with_workers(folder, url, workers - 1, hidden)
 
 
 @contextmanager

@@ -103,12 +103,18 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Callabl
 
     def model(kind: str) -> Path:
         if kind not in made:
-            made[kind] = make(kind, folder / kind, tiny_base)
-            file = made[kind] / "project.json"
-            file.write_text(json.dumps({**json.loads(file.read_text()), "data": {"columns": {}}}))
-            seal(made[kind])
+            made[kind] = made_to_score(kind, folder / kind, tiny_base)
         return made[kind]
 
+    return model
+
+
+def made_to_score(kind: str, folder: Path, base: Path) -> Path:
+    """A model folder whose project reads columns."""
+    model = make(kind, folder, base)
+    file = model / "project.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data": {"columns": {}}}))
+    seal(model)
     return model
 
 

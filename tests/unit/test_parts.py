@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.test_tables import delete_two
 
@@ -184,6 +184,21 @@ def test_each_row_is_in_one_part_and_windows_begin_at_the_same_rows(
             assert window.first + window.start == begin + len(read)
             read += values[window.start : window.stop]
     assert read == ids[begin:]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), max_size=3),
+    large=st.integers(1, 20 * parts.GRID),
+    most=st.integers(1, 3 * parts.ROWS),
+)
+def test_no_window_of_a_large_file_is_computed_twice(counts: list[int], large: int, most: int) -> None:
+    files = [File(f"{place}", rows, 1) for place, rows in enumerate([*counts, large])]
+    cut = [*parts_of(files, most)]
+    assert [part.first for part in cut] == [sum(part.rows for part in cut[:at]) for at in range(len(cut))]
+    assert sum(part.rows for part in cut) == sum(counts) + large and all(0 < part.rows <= most for part in cut)
+    ends = [each.stop for part in cut for each in part.slices if each.file.rows == large and each.stop < large]
+    assert most < parts.GRID or all(end % parts.GRID == 0 for end in ends)
 
 
 # Files of others become a version ----------------------------------------------------------------------------------

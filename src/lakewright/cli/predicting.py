@@ -110,7 +110,7 @@ def score(
         int | None,
         typer.Option(
             min=1,
-            help="rows of a part; a kill loses one of each process at most; default: 25,000, or 2,000 with --explain",
+            help="rows of a part; a kill loses one of each process at most; default: 24,576, or 2,048 with --explain",
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.lake.parts import Part, Shape, Written, write
+from lakewright.data.lake.parts import Shape, Written, write
+from lakewright.data.lake.portions import Portion
 from lakewright.data.lake.types import cast, storable, within_years
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.lost import Shortfalls
@@ -24,7 +25,7 @@ from lakewright.learning.recipes import FittedRecipe
 from lakewright.model.recipe import Recipe
 
 if TYPE_CHECKING:
-    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.lake.parts import Part
     from lakewright.data.rows.reading import Reading
     from lakewright.model.recipe import Encoding
     from lakewright.model.tasks import Task
@@ -35,20 +36,17 @@ OPENING = threading.Lock()  # some workers are threads of one process
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """A part of the table, and what was decided of its rows, [rows of the part] each."""
+class Decided:
+    """What was decided of rows, [rows] each."""
 
-    part: Part
-    source: Location  # where the table lies
-    target: Location  # where the features table does
     split: npt.NDArray[np.int8]
     parts: npt.NDArray[np.int16]
     weights: npt.NDArray[np.float32]
     times: npt.NDArray[np.int32]  # copies of the row; 0: none
 
-    @property
-    def rows(self) -> int:
-        return self.part.rows
+    def of(self, part: Part) -> Decided:
+        rows = slice(part.first, part.first + part.rows)
+        return Decided(self.split[rows], self.parts[rows], self.weights[rows], self.times[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ class Features:
     reading: Reading  # without a lake
     shape: Shape
     task: Task
-    recipe: Path  # its folder
+    recipe: Callable[[], Path]  # its folder, on the machine that computes
     folds: Mapping[int, tuple[Encoding, ...]]  # as in FittedRecipe
     columns: Columns
     method: Method
@@ -79,12 +77,12 @@ class Features:
     def fitted(self) -> FittedRecipe:
         with OPENING:
             if self.opened is None:
-                self.opened = FittedRecipe(Recipe.open(self.recipe), np.empty(0, np.int32), self.folds)
+                self.opened = FittedRecipe(Recipe.open(self.recipe()), np.empty(0, np.int32), self.folds)
         return self.opened
 
-    def __call__(self, given: Given, advance: Advance | None) -> Done:
+    def __call__(self, portion: Portion[Decided], advance: Advance | None) -> Done:
         shortfalls = Shortfalls()
-        batches = self._batches(given, shortfalls, advance)
+        batches = self._batches(portion, shortfalls, advance)
         first = next(batches, None)
         if first is None:
             return Done(None, None, socket.gethostname(), shortfalls)
@@ -95,14 +93,17 @@ class Features:
             for batch in batches:
                 yield cast(batch, schema)
 
-        file = write(within_years(fitting()), schema, given.target)
+        assert portion.target is not None
+        file = write(within_years(fitting()), schema, portion.target)
         return Done(file, schema, socket.gethostname(), shortfalls)
 
-    def _batches(self, given: Given, shortfalls: Shortfalls, advance: Advance | None) -> Iterator[pa.RecordBatch]:
-        columns, splits = self.columns, pa.array(SPLITS)
-        reading = self.reading.of_part(given.part, self.shape, given.source, advance).only(given.times > 0)
+    def _batches(
+        self, portion: Portion[Decided], shortfalls: Shortfalls, advance: Advance | None
+    ) -> Iterator[pa.RecordBatch]:
+        columns, splits, given = self.columns, pa.array(SPLITS), portion.decided
+        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(given.times > 0)
         for batch, made, targets in encoded(reading, self.task, self.fitted, given.split, given.parts, shortfalls):
-            here = batch.rows - given.part.first
+            here = batch.rows - portion.part.first
             ids = batch.table[columns.id].to_pylist() if columns.id else batch.rows.tolist()
             no_time, no_part = pa.nulls(len(here), pa.timestamp("us", "UTC")), pa.nulls(len(here), pa.int16())
             table = pa.table(

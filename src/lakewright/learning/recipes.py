@@ -8,21 +8,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
-from lakewright.data.lake.parts import ROWS, check_seen, parts_of
+from lakewright.data.lake.parts import ROWS
+from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.reading import Elsewhere, Inputs
 from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.learning.truths import Truths, has_numbers
 from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_truth
-from lakewright.workers.parts import at_once, computed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakewright.data.lake.catalogs import Location
-    from lakewright.data.lake.parts import Part, Shape
+    from lakewright.data.lake.parts import Shape
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Reading
     from lakewright.data.rows.shortfalls import Shortfall
@@ -137,28 +135,11 @@ class _Train:
         transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
         elsewhere = replace(reading, lake=Elsewhere(), selection=None)
         work = _Summarise(elsewhere, lake.shape(table, reading.columns), transforms, function)
-        most = at_once(self.workers, table.rows, ROWS)
-        if most > 1:
-            check_seen(self.workers, lake.place(table))
-        parts = (
-            _Given(part, lake.place(table), reading.selection[part.first : part.first + part.rows])
-            for part in parts_of(lake.files(table), ROWS)
+        train = reading.selection
+        portions = Portions(
+            lake, table, self.workers, lambda part: train[part.first : part.first + part.rows], most=ROWS, worth=ROWS
         )
-        try:
-            yield from computed(self.workers, work, parts, most, title=f"reading {table}", rows=table.rows)
-        except (OSError, pa.ArrowException) as failure:
-            raise lake.explained(table, failure) from failure
-
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    part: Part
-    source: Location  # where the table lies
-    selection: NDArray[np.bool_]  # [rows of the part] those of train
-
-    @property
-    def rows(self) -> int:
-        return self.part.rows
+        yield from portions.computed(work, f"reading {table}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +149,7 @@ class _Summarise(Generic[R]):
     transforms: Recipe
     function: Callable[[Iterable[Values]], R]
 
-    def __call__(self, given: _Given, advance: Advance | None) -> R:
-        reading = self.reading.of_part(given.part, self.shape, given.source, advance).only(given.selection)
+    def __call__(self, portion: Portion[NDArray[np.bool_]], advance: Advance | None) -> R:
+        """`decided` [rows] says which rows are those of train."""
+        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(portion.decided)
         return self.function(map(self.transforms.transformed, Inputs(reading)))

@@ -38,6 +38,10 @@ class Workers(Protocol):
     def reach(self, folder: Path) -> None:
         """Raises UsageError where a worker does not see a folder of this machine that parts read or write."""
 
+    def bring(self, folder: Path) -> Callable[[], Path]:
+        """The folder of this machine, with all its files, where a part calls for it. Nobody changes it meanwhile.
+        Raises UsageError where it cannot be brought."""
+
     def threads(self, ahead: int) -> int:
         """The threads that each part may use where `ahead` parts are drawn before their turn."""
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
@@ -51,6 +52,9 @@ class LocalWorkers:
 
     def reach(self, folder: Path) -> None:
         """Processes of this machine see what it sees."""
+
+    def bring(self, folder: Path) -> Callable[[], Path]:
+        return partial(Path, folder)
 
     def threads(self, ahead: int) -> int:
         return max(1, self.machine_threads // max(1, min(self.processes, ahead)))

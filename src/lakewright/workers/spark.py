@@ -13,10 +13,10 @@ import shutil
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -28,6 +28,7 @@ from pydantic import Field, PositiveInt, SecretStr, field_validator
 from lakewright.errors import LakewrightError, UsageError, WorkerDied
 from lakewright.settings.profile import WorkersSettings
 from lakewright.system.secrets import secret_in
+from lakewright.workers.archive import carried
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -80,6 +81,7 @@ class SparkWorkers:
     session: SparkSession
     processes: int
     task_threads: int  # cores of a task
+    _reached: set[Path] = field(default_factory=set, compare=False)
 
     settings: ClassVar[type[WorkersSettings]] = SparkSettings
 
@@ -103,12 +105,12 @@ class SparkWorkers:
         return cls(session, processes or _parallelism(session), opened.task_threads)
 
     def reach(self, folder: Path) -> None:
-        """Asks as many workers as compute at once, of which one that sees the folder may be asked twice."""
+        if folder in self._reached:
+            return
         mark = folder / f".seen-{uuid4().hex}"
         mark.touch()
         try:
-            answers = self.map(partial(_sees, mark), range(self.processes), ahead=self.processes)
-            blind = sorted({host for host, sees in answers if not sees})
+            blind = self._blind({mark: 0})
         finally:
             mark.unlink()
         if blind:
@@ -117,6 +119,20 @@ class SparkWorkers:
                 "put the workspace and the lake where all machines reach them: a mounted folder, s3:// or abfss:// "
                 "(profiles.yml: workspace, lake)",
             )
+        self._reached.add(folder)
+
+    def bring(self, folder: Path) -> Callable[[], Path]:
+        """As it is where all workers see it; else Spark carries an archive of it."""
+        files = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        if not self._blind(files):
+            return partial(Path, folder)
+        return carried(self.session, folder, [*files])
+
+    def _blind(self, files: Mapping[Path, int]) -> list[str]:
+        """The machines that do not see these files of so many bytes: as many workers are asked as compute at once, of
+        which one that sees them may be asked twice."""
+        answers = self.map(partial(_sees, files), range(self.processes), ahead=self.processes)
+        return sorted({host for host, sees in answers if not sees})
 
     def threads(self, ahead: int) -> int:
         return self.task_threads
@@ -284,8 +300,8 @@ def _versions() -> dict[str, str | None]:
     return versions
 
 
-def _sees(mark: Path, _: int) -> tuple[str, bool]:
-    return socket.gethostname(), mark.exists()
+def _sees(files: Mapping[Path, int], _: int) -> tuple[str, bool]:
+    return socket.gethostname(), all(path.is_file() and path.stat().st_size == size for path, size in files.items())
 
 
 def _described(_: None) -> dict[str, str | None]:

@@ -27,9 +27,8 @@ from lakewright.errors import AGAIN, DataError, nearest, of_disk
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from lakewright.workers import Workers
-
-ROWS = 25_000  # of a part at most
+GRID = 1 << 11  # rows of a file that are computed together: parts end there, or two of them compute the same rows
+ROWS = 12 * GRID  # of a part at most
 BYTES = 64 << 20  # of its files, about
 GROUP = 1 << 14  # rows of a row group
 
@@ -151,7 +150,8 @@ def shape_of(delta: DeltaTable, columns: Sequence[str] | None = None) -> Shape:
 
 
 def parts_of(files: Iterable[File], most: int = ROWS, begin: int = 0) -> Iterator[Part]:
-    """Parts of at most so many rows, from row `begin` of these files on. Small files share a part."""
+    """Parts of at most so many rows, from row `begin` of these files on. Small files share a part; one that holds GRID
+    rows of a larger file ends at a multiple of GRID in it."""
     first = begin
     slices: list[Slice] = []
     rows = size = 0
@@ -166,6 +166,13 @@ def parts_of(files: Iterable[File], most: int = ROWS, begin: int = 0) -> Iterato
         while start < file.rows:
             room = min(each, most - rows)
             stop = min(start + room, file.rows)
+            if stop < file.rows and each >= GRID:
+                if (whole := stop - stop % GRID) > start:
+                    stop = whole
+                elif slices:
+                    yield Part(first, rows, tuple(slices))
+                    first, slices, rows, size = first + rows, [], 0, 0
+                    continue
             share = file.size * (stop - start) // file.rows
             if slices and size + share > BYTES:
                 yield Part(first, rows, tuple(slices))
@@ -202,8 +209,8 @@ def windows(part: Part, shape: Shape, location: Location, size: int) -> Iterator
 
 def read(part: Part, shape: Shape, location: Location, size: int = 8192) -> Iterator[pa.RecordBatch]:
     """The part's rows, and no others."""
-    for window in windows(part, shape, location, size):
-        yield window.rows.slice(window.start, window.stop - window.start)
+    for each in part.slices:
+        yield from _read(each.file, each.start, each.stop, size, shape, location)
 
 
 @dataclass(frozen=True)
@@ -258,14 +265,6 @@ def remove(written: Iterable[Written], location: Location) -> None:
                 _store(location, fs).delete_file(each.path)
         except Exception:  # VACUUM does
             return
-
-
-def check_seen(workers: Workers, *locations: Location) -> None:
-    """Raises UsageError where a worker does not see one of the tables' folders of this machine."""
-    for location in locations:
-        if (folder := local(location)) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            workers.reach(folder)
 
 
 def local(location: Location) -> Path | None:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.lake.parts import ROWS, Part, Written, check_seen, parts_of, remove, write
+from lakewright.data.lake.parts import ROWS, Written, remove, write
+from lakewright.data.lake.portions import Portions
 from lakewright.data.rows.balancing import (
     class_weights,
     oversample,
@@ -39,7 +40,7 @@ from lakewright.data.rows.splits import TRAIN, UNLABELED
 from lakewright.data.rows.unlabeled import Unlabeled
 from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.examples import as_columns
-from lakewright.learning.features import Features, Given
+from lakewright.learning.features import Decided, Features
 from lakewright.learning.planning import Plan, plan, unlabeled_rows
 from lakewright.learning.recipes import STORED
 from lakewright.learning.synthetic import to_add
@@ -54,7 +55,6 @@ from lakewright.settings.project import DERIVED, Project
 from lakewright.settings.sections import Prepare
 from lakewright.system.files import put_in_place
 from lakewright.workers import Workers
-from lakewright.workers.parts import at_once, computed
 from lakewright.workspace import Workspace
 
 
@@ -207,27 +207,19 @@ def _write_features(
         replace(reading, lake=Elsewhere(), selection=None),
         lake.shape(table, reading.columns),
         planned.task,
-        recipe,
+        workers.bring(recipe),
         planned.fitted.folds,
         project.data.columns,
         planned.method,
         opened=planned.fitted,
     )
+    decided = Decided(chosen.split, chosen.parts, weights, copies)
+    portions = Portions(lake, table, workers, decided.of, output=project.features_table, most=ROWS, worth=ROWS)
     place = lake.place_to_write(project.features_table)
-    check_seen(workers, lake.place(table), place)
-    workers.reach(recipe)
-
-    def given(part: Part) -> Given:
-        of = slice(part.first, part.first + part.rows)
-        decided = (chosen.split[of], chosen.parts[of], weights[of], copies[of])
-        return Given(part, lake.place(table), lake.place_to_write(project.features_table), *decided)
-
     shortfalls, of_unlabeled, schema = Shortfalls(), Shortfalls((UNLABELED,)), None
     files, hosts = list[Written](), Counter[str]()
-    most = at_once(workers, table.rows, ROWS)
     try:
-        parts = map(given, parts_of(lake.files(table), ROWS))
-        for done in computed(workers, work, parts, most, title=f"encoding {table}", rows=table.rows):
+        for done in portions.computed(work, f"encoding {table}"):
             shortfalls.merge(done.shortfalls)
             hosts[done.host] += 1
             if done.file is not None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.data.lake.parts import check_seen, parts_of, remove
+from lakewright.data.lake.parts import GRID, ROWS, remove
+from lakewright.data.lake.portions import Portions
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.model.folder import project_of, working
 from lakewright.records import ModelVersion, TableVersion
@@ -30,18 +31,18 @@ from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
 from lakewright.service.scoring.predictions import Tally
 from lakewright.service.scoring.rows import Job, all_rows, new_rows
-from lakewright.service.scoring.work import Done, Given, Work
+from lakewright.service.scoring.work import Done, Work
 from lakewright.system.memory import trim
-from lakewright.workers.parts import at_once, computed
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.model.predictor import Predictor
+    from lakewright.workers import Workers
     from lakewright.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
-COMMIT_ROWS = 25_000  # the most that a kill loses of each process: about 15 s of two cores on short texts
-COMMIT_EXPLAINED = 2_000  # with reasons, which take far longer than the predictions
+COMMIT_ROWS = ROWS  # the most that a kill loses of each process: about 15 s of two cores on short texts
+COMMIT_EXPLAINED = GRID  # with reasons, which take far longer than the predictions
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def score(
         name = version.at if version else str(folder)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         columns_read = predictions.fingerprint(chosen, into)
+        workers = workspace.workers()
         tally, why, hosts, began = Tally(), list[str](), Counter[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
@@ -129,7 +131,7 @@ def score(
                 break
             why.append(job.why)
             work = Work(
-                folder=folder,
+                folder=workers.bring(folder),
                 digest=predictor.digest,
                 runtime=runtime,
                 model=name,
@@ -143,7 +145,7 @@ def score(
                 opened=predictor,
             )
             done, total = job.begin, job.total
-            with closing(_waves(workspace, work, target, commit_rows, explain)) as waves:
+            with closing(_waves(workspace.lake, workers, work, target, commit_rows, explain)) as waves:
                 for wave in waves:
                     rows = sum(each.tally.rows for each in wave)
                     note = explain if explain or (progress and progress.explain is not None) else None
@@ -190,33 +192,35 @@ def score(
 
 
 def _waves(
-    workspace: Workspace, work: Work, output: str, commit_rows: int, explain: int
+    lake: Lake, workers: Workers, work: Work, output: str, commit_rows: int, explain: int
 ) -> Generator[list[Done], None, None]:
     """The files of each commit, in the order of the rows: one of each process that computes."""
-    job, lake, workers = work.job, workspace.lake, workspace.workers()
-    most = at_once(workers, job.total - job.begin, COMMIT_EXPLAINED if explain else COMMIT_ROWS)
-    into = lake.place_to_write(output)
-    check_seen(workers, lake.place(job.table), into)
-    workers.reach(work.folder)
-    work.threads = workers.threads(most)
-    # keys to a lake may be valid for an hour only, so each part gets new ones
-    parts = parts_of(job.files, commit_rows, job.begin)
-    given = (Given(part, lake.place(job.table), lake.place_to_write(output)) for part in parts)
-    title = f"scoring {job.table}"
+    job = work.job
+    portions = Portions(
+        lake,
+        job.table,
+        workers,
+        lambda part: None,
+        output=output,
+        files=job.files,
+        rows=job.total,
+        begin=job.begin,
+        most=commit_rows,
+        worth=COMMIT_EXPLAINED if explain else COMMIT_ROWS,
+    )
+    work.threads = workers.threads(portions.at_once)
     wave: list[Done] = []
     try:
-        for done in computed(workers, work, given, most, title=title, rows=job.total, done=job.begin, note=work.note):
+        for done in portions.computed(work, f"scoring {job.table}", work.note):
             wave.append(done)
-            if len(wave) == most:
+            if len(wave) == portions.at_once:
                 complete, wave = wave, []
                 yield complete
         if wave:
             complete, wave = wave, []
             yield complete
-    except (OSError, pa.ArrowException) as failure:
-        raise lake.explained(job.table, failure) from failure
     finally:
-        remove((each.file for each in wave), into)
+        remove((each.file for each in wave), lake.place_to_write(output))
 
 
 def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,29 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakewright.data.lake.parts import Part, Shape, Window, Written, windows, write
+from lakewright.data.lake.parts import GRID, Shape, Window, Written, windows, write
+from lakewright.data.lake.portions import Portion
 from lakewright.errors import DataError, ModelError
 from lakewright.service.scoring.predictions import Columns, Predicted, Scoring, Tally
 from lakewright.service.scoring.rows import Job
 
 if TYPE_CHECKING:
-    from lakewright.data.lake.catalogs import Location
     from lakewright.model.predictor import Predictor
     from lakewright.system.progress import Advance
 
-WINDOW = 2048  # rows predicted together: sorted by length in the window, so that there is little padding
 OPENING = threading.Lock()  # some workers are threads of one process
-
-
-@dataclass(frozen=True)
-class Given:
-    part: Part
-    source: Location  # where the part's table lies
-    target: Location  # where the predictions' does
-
-    @property
-    def rows(self) -> int:
-        return self.part.rows
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Done:
 class Work:
     """How parts are scored, wherever that is. Sent to another process, it opens the model folder there."""
 
-    folder: Path
+    folder: Callable[[], Path]  # the model folder, on the machine that computes
     digest: str
     runtime: str
     model: str  # the value of the column `model`
@@ -77,19 +65,21 @@ class Work:
 
         with OPENING:
             if self.opened is None:
-                self.opened = Predictor.open(self.folder, self.runtime, self.threads)
+                folder = self.folder()
+                self.opened = Predictor.open(folder, self.runtime, self.threads)
                 if self.opened.digest != self.digest:
                     raise ModelError(
-                        f"the model folder {self.folder} of a worker is not the one that is scored with",
+                        f"the model folder {folder} of a worker is not the one that is scored with",
                         "let all machines see the same folder, and change nothing in it",
                     )
         return self.opened
 
-    def __call__(self, given: Given, advance: Advance | None) -> Done:
+    def __call__(self, portion: Portion[None], advance: Advance | None) -> Done:
         """Scores a part."""
+        assert portion.target is not None
         tally = Tally()
         self.predictor  # noqa: B018 - its errors come before a file is begun
-        file = write(self._batches(given, tally, advance), self.schema, given.target)
+        file = write(self._batches(portion, tally, advance), self.schema, portion.target)
         return Done(file, tally, socket.gethostname())
 
     def note(self, done: Done) -> str:
@@ -97,8 +87,8 @@ class Work:
         self.abstained += done.tally.abstained
         return _abstained(self.abstained)
 
-    def _batches(self, given: Given, tally: Tally, advance: Advance | None) -> Iterator[pa.RecordBatch]:
-        for window in windows(given.part, self.shape, given.source, WINDOW):
+    def _batches(self, portion: Portion[None], tally: Tally, advance: Advance | None) -> Iterator[pa.RecordBatch]:
+        for window in windows(portion.part, self.shape, portion.source, GRID):
             batch = self._batch(window, tally)
             if advance is not None:
                 advance(batch.num_rows, _abstained(self.abstained + tally.abstained))

@@ -1,0 +1,99 @@
+"""A function of each part of a table, computed by the workers.
+
+Where the rows lie and what was decided of them here goes with each part; the rows do not: the worker reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import pyarrow as pa
+
+from lakewright.data.lake.catalogs import Location
+from lakewright.data.lake.parts import ROWS, File, Part, local, parts_of
+from lakewright.workers import Workers
+from lakewright.workers.parts import at_once, computed
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+    from lakewright.records import TableVersion
+    from lakewright.system.progress import Advance
+
+D = TypeVar("D")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Portion(Generic[D]):
+    part: Part
+    source: Location  # where the table lies
+    target: Location | None  # where the table does that the results are written into, if there is one
+    decided: D  # of these rows
+
+    @property
+    def rows(self) -> int:
+        return self.part.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Portions(Generic[D]):
+    """The parts of a table's version, and the workers that compute them."""
+
+    lake: Lake
+    table: TableVersion
+    workers: Workers
+    decided: Callable[[Part], D]
+    output: str | None = None  # the name of the table that results are written into
+    files: Iterable[File] | None = None  # None: all of the version
+    rows: int | None = None  # of these files; None: as many as the version has
+    begin: int = 0  # the rows of them before the first part
+    most: int = ROWS  # rows of a part
+    worth: int = ROWS  # rows of a part, of which another process takes some
+
+    @property
+    def total(self) -> int:
+        return self.table.rows if self.rows is None else self.rows
+
+    @property
+    def at_once(self) -> int:
+        return at_once(self.workers, self.total - self.begin, self.worth)
+
+    def computed(
+        self,
+        function: Callable[[Portion[D], Advance | None], R],
+        title: str,
+        note: Callable[[R], str] = lambda result: "",
+    ) -> Generator[R, None, None]:
+        """The function's results, in the order of the rows. Raises UsageError where a worker does not see the table,
+        and what is wrong with its files as `Lake.explained` says it."""
+        lake, table, workers = self.lake, self.table, self.workers
+        check_seen(workers, lake.place(table))
+        if self.output is not None:
+            check_seen(workers, lake.place_to_write(self.output))
+        files = lake.files(table) if self.files is None else self.files
+        # keys to a lake may be valid for an hour only, so each part gets new ones
+        portions = (
+            Portion(
+                part,
+                lake.place(table),
+                None if self.output is None else lake.place_to_write(self.output),
+                self.decided(part),
+            )
+            for part in parts_of(files, self.most, self.begin)
+        )
+        try:
+            yield from computed(
+                workers, function, portions, self.at_once, title=title, rows=self.total, done=self.begin, note=note
+            )
+        except (OSError, pa.ArrowException) as failure:
+            raise lake.explained(table, failure) from failure
+
+
+def check_seen(workers: Workers, *locations: Location) -> None:
+    """Raises UsageError where a worker does not see one of the tables' folders of this machine."""
+    for location in locations:
+        if (folder := local(location)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            workers.reach(folder)

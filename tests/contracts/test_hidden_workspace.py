@@ -1,0 +1,113 @@
+"""Workers that do not see the workspace's folder: recipes and model folders come to them through Spark.
+
+They run with an empty folder in its place, as on other machines; the lake they see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+from test_learners import task_rows
+from test_places import HERE, made_to_score, rows_like, small_parts, stop_sessions
+from test_prepare import prepared
+
+import clusters
+import lakewright as lw
+from conftest import sentences
+from lakewright import Workspace, load_profile
+from lakewright.errors import UsageError
+from served_models import SAMPLES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not()),
+    pytest.mark.skipif(bool(clusters.cannot_hide()), reason=clusters.cannot_hide()),
+]
+INPUT = "main.demo.rows"
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture(scope="module")
+def master(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clusters.standalone(tmp_path_factory.mktemp("cluster"), hidden=hidden) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=["standalone", "connect"])
+def url(request: pytest.FixtureRequest, master: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "standalone":
+        yield master
+    else:
+        with clusters.connect_server(tmp_path_factory.mktemp("connect"), master) as server:
+            yield server
+    stop_sessions()
+
+
+def profiles(folder: Path, workspace: str, url: str) -> None:
+    """Two in a folder: with parts here, and on the cluster."""
+    common = {"workspace": workspace, "lake": str(folder / "lake"), "threads": 2}
+    if "://" in workspace:
+        common["tracking"] = f"sqlite:///{folder / 'mlflow.db'}"
+    each = {"here": HERE, "there": {"name": "spark", "url": url}}
+    whole = {name: {**common, "workers": workers} for name, workers in each.items()}
+    (folder / "profiles.yml").write_text(yaml.safe_dump({"default": "here", "profiles": whole}))
+
+
+@pytest.mark.parametrize("kind", ["text", "columns"])
+def test_predictions(
+    url: str, hidden: Path, tmp_path: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made_to_score(kind, hidden / f"{url.partition(':')[0]} {kind}", tiny_base)
+    profiles(tmp_path, str(hidden / "workspace"), url)
+    monkeypatch.chdir(tmp_path)
+    lake = Workspace.open(load_profile("here")).lake
+    lake.write(INPUT, rows_like(SAMPLES[kind], 3000))
+    tables = []
+    for place in ("here", "there"):
+        scored = lw.score(str(model), INPUT, f"main.demo.{place}", id="id", profile=place, commit_rows=1000)
+        assert sum(scored.parts.values()) == 3
+        tables.append(lake.read(scored.output).sort_by("record_id").drop_columns(["scored_at"]))
+    assert tables[0].equals(tables[1]) and len(tables[0]) == 3000
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_features(
+    url: str, hidden: Path, tmp_path: Path, tiny_base: Path, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a workspace that is an address, of which this machine has a copy."""
+    small_parts(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(hidden / "cache"))
+    rows, columns = task_rows("text_classification", sentences(300))
+    train = {"learner": "encoder", "base_model": str(tiny_base)}
+    tables: list[pa.Table] = []
+    for place in ("here", "there"):
+        folder = tmp_path / place
+        folder.mkdir()
+        workspace = str(hidden / f"{tmp_path.name} {place}")
+        profiles(folder, f"file://{workspace}" if elsewhere else workspace, url)
+        file = folder / "profiles.yml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "default": place}))
+        record, opened = prepared(folder, rows, columns, "text_classification", train, max_length=8)
+        assert sum(record.parts.values()) > 3
+        tables.append(opened.lake.read(record.features).sort_by("row"))
+    assert tables[0].equals(tables[1]) and len(tables[0]) >= 250
+
+
+def test_a_lake_that_they_do_not_see(url: str, hidden: Path, tmp_path: Path, tiny_base: Path) -> None:
+    profiles(tmp_path, str(hidden / "workspace"), url)
+    file = tmp_path / "profiles.yml"
+    file.write_text(file.read_text().replace(str(tmp_path / "lake"), str(hidden / "lake")))
+    workspace = Workspace.open(load_profile("there", tmp_path))
+    workspace.lake.write(INPUT, rows_like(SAMPLES["text"], 50))
+    model = made_to_score("text", hidden / f"{url.partition(':')[0]} unseen", tiny_base)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="do not see the folder"):
+        patch.chdir(tmp_path)
+        lw.score(str(model), INPUT, "main.demo.unseen", id="id", profile="there")
