@@ -7,6 +7,9 @@ lengths   how many of them each sequence has; only where a row may be several se
 types, weights, columns   as in Encoded, where it has them
 target    as the task makes them: numbers of the row, or one beside each id
 part      where the row's folds follow from (data/rows/folds.py); none in a split by time
+
+Training reads them from files that memory maps, so that a split larger than memory can be learned from: what a batch
+needs comes from the disk, or from the system's cache where there is room. In memory are about 60 bytes a row.
 """
 
 from __future__ import annotations
@@ -17,11 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakewright.data.rows.objects import Objects
+from lakewright.errors import of_disk
 from lakewright.learning.learners import Examples
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from lakewright.data.lake.tables import Lake
@@ -49,26 +55,27 @@ def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
     return columns
 
 
-def from_columns(table: pa.Table, targets_beside_ids: bool) -> tuple[Encoded, Ragged]:
-    """What `as_columns` stored, without positions. `targets_beside_ids`: the task reads tokens."""
+def from_columns(table: pa.Table, targets_beside_ids: bool, folder: Path | None = None) -> tuple[Encoded, Ragged]:
+    """What `as_columns` stored, without positions. `targets_beside_ids`: the task reads tokens. `folder`: where files
+    for the values belong; None: memory."""
     if "ids" not in table.column_names:
-        numbers = _ragged(table, "columns").values.reshape(table.num_rows, -1)
-        return Encoded.of_columns(numbers), _ragged(table, "target")
-    ids, offsets = _ragged(table, "ids"), None
+        numbers = _ragged(table, "columns", folder).values.reshape(table.num_rows, -1)
+        return Encoded.of_columns(numbers), _ragged(table, "target", folder)
+    ids, offsets = _ragged(table, "ids", folder), None
     if "lengths" in table.column_names:
-        lengths = _ragged(table, "lengths")
+        lengths = _ragged(table, "lengths", folder)
         offsets = lengths.offsets
         ids = Ragged(ids.values, np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)]))
 
     def beside_ids(name: str) -> Ragged | None:
-        return Ragged(_ragged(table, name).values, ids.offsets) if name in table.column_names else None
+        return Ragged(_ragged(table, name, folder).values, ids.offsets) if name in table.column_names else None
 
-    targets = _ragged(table, "target")
+    targets = _ragged(table, "target", folder)
     if targets_beside_ids:
         targets = Ragged(targets.values, ids.offsets)
     columns = None
     if "columns" in table.column_names:
-        columns = _ragged(table, "columns").values.reshape(table.num_rows, -1)
+        columns = _ragged(table, "columns", folder).values.reshape(table.num_rows, -1)
     encoded = Encoded(ids, rows=offsets, types=beside_ids("types"), weights=beside_ids("weights"), columns=columns)
     return encoded, targets
 
@@ -106,17 +113,49 @@ def _lists(ragged: Ragged) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ragged.offsets, pa.int32()), pa.array(ragged.values))
 
 
-def _ragged(table: pa.Table, name: str) -> Ragged:
+def _ragged(table: pa.Table, name: str, folder: Path | None) -> Ragged:
     """Its offsets have 64 bits, so that a split may hold more than 2³¹ ids."""
-    chunks = table[name].chunks
-    lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in chunks]
-    offsets = np.zeros(len(table) + 1, dtype=np.int64)
-    np.cumsum(np.concatenate(lengths), out=offsets[1:])
-    return Ragged(np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]), offsets)
+    chunks, offsets = table[name].chunks, np.zeros(len(table) + 1, dtype=np.int64)
+    rows = 0
+    for chunk in chunks:
+        np.cumsum(np.diff(chunk.offsets.to_numpy()), out=offsets[rows + 1 : rows + 1 + len(chunk)])
+        offsets[rows + 1 : rows + 1 + len(chunk)] += offsets[rows]
+        rows += len(chunk)
+    values = (chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks)
+    if folder is None or not offsets[-1]:  # a file without bytes cannot be mapped
+        return Ragged(np.concatenate([*values]), offsets)
+    path = folder / f"{name}.values"
+    try:
+        with path.open("wb") as file:  # by write, for a full disk ends whoever writes into a map
+            for each in values:
+                kind = each.dtype
+                file.write(each.tobytes())
+    except OSError as failure:
+        raise of_disk(failure, path) or failure from None
+    return Ragged(np.asarray(np.memmap(path, kind, "c")), offsets)
+
+
+def mapped_split(lake: Lake, features: TableVersion, split: str, columns: Sequence[str], folder: Path) -> pa.Table:
+    """As `read_split`, from a file in the folder that memory maps. Raises DiskFull or the like as `of_disk` says."""
+    import pyarrow as pa
+
+    rows = lake.scan(features, ["row", *columns], predicate=f"split = '{split}'")
+    path = folder / "rows.arrow"
+    try:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+            for batch in rows:
+                writer.write_batch(batch)
+    except OSError as failure:
+        raise of_disk(failure, path) or failure from None
+    return _in_order(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
 
 def read_split(lake: Lake, features: TableVersion, split: str, columns: Sequence[str]) -> pa.Table:
-    """A split's examples, these columns and `row`, in the source table's order: a large table is not written in it."""
-    table = lake.read(features, columns=["row", *columns], predicate=f"split = '{split}'")
+    """A split's examples, these columns and `row`, in the source table's order."""
+    return _in_order(lake.read(features, columns=["row", *columns], predicate=f"split = '{split}'"))
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """As prepare writes it; a table of another writer is sorted in memory."""
     rows = table["row"].to_numpy()
     return table if np.all(rows[1:] >= rows[:-1]) else table.take(np.argsort(rows, kind="stable"))

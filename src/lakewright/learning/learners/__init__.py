@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examples:
-    """One split of the features table, in memory."""
+    """One split of the features table."""
 
     encoded: Encoded
     targets: Ragged  # as the task makes them

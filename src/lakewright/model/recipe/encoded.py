@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,12 +84,12 @@ class Encoded:
         keys = (tuple(ragged[i].tobytes() for ragged in beside) for i in range(len(self.ids)))
         return np.fromiter((first.setdefault(key, i) for i, key in enumerate(keys)), dtype=np.int64)
 
-    @property
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """Sequences a row, [rows]."""
         return np.ones(len(self), dtype=np.int64) if self.rows is None else np.diff(self.rows)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """The cost of computing a row: the tokens of all its sequences, padded to the longest of them. [rows]"""
         if self.rows is None:

@@ -17,7 +17,7 @@ import numpy as np
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
 from lakewright.data.rows.splits import UNLABELED
-from lakewright.learning.examples import from_columns, read_split
+from lakewright.learning.examples import from_columns, mapped_split, read_split
 from lakewright.learning.learners import (
     Examples,
     Fitted,
@@ -74,13 +74,14 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
         workspace.log.table(prepared.features, "training")
 
-    held = examples_of(prepared, "validation", task, recipe, workspace)
+    mapped = workspace.work / "examples"
+    held = examples_of(prepared, "validation", task, recipe, workspace, mapped / "validation")
     files: Sequence[str] = ()
     if on_workers(learner):  # which read train themselves
         check_workers(project, workspace.profile.workers)
         examples, files = held.take(np.empty(0, np.int64)), workspace.lake.uris(prepared.features)
     else:
-        examples = examples_of(prepared, "train", task, recipe, workspace)
+        examples = examples_of(prepared, "train", task, recipe, workspace, mapped / "train")
     made: dict[str, float | int | str] = {}
     if project.prepare.balance == "smote":
         ids = Objects(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
@@ -145,6 +146,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
 
             workspace.log.picture(learning_curve(fitted.history), "learning_curve")
     shutil.rmtree(checkpoints)
+    shutil.rmtree(mapped)
     return Trained(
         model_folder=str(sealed),
         digest=digest,
@@ -161,7 +163,10 @@ def take_part(project: Project, workspace: Workspace, prepared: Prepared) -> Non
     project = as_prepared(project, prepared)
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     recipe = Recipe.open(Path(prepared.recipe))
-    examples, held = (examples_of(prepared, split, task, recipe, workspace) for split in ("train", "validation"))
+    mapped = workspace.work / f"examples-{started()[0]}"
+    examples, held = (
+        examples_of(prepared, split, task, recipe, workspace, mapped / split) for split in ("train", "validation")
+    )
     training = _training(project, workspace, prepared, task, recipe, examples, held)
     with joined(workspace.device) as (group, device):
         own = training.checkpoints  # the first one's, where it is a process of this machine
@@ -170,6 +175,7 @@ def take_part(project: Project, workspace: Workspace, prepared: Prepared) -> Non
         own.mkdir(parents=True, exist_ok=True)
         learner = plugins.LEARNERS.find(project.train.learner)
         learner.fit(replace(training, group=group, device=device, checkpoints=own))
+    shutil.rmtree(mapped)
     if group.machine and group.first_here:
         shutil.rmtree(own)
 
@@ -237,12 +243,21 @@ def _in_process(
             return train(project, replace(workspace, log=of_stage), prepared=prepared)
 
 
-def examples_of(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:
+def examples_of(
+    prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace, folder: Path | None = None
+) -> Examples:
+    """The examples of a split: in memory, or in files of the folder, which memory maps."""
     names = workspace.lake.scan(prepared.features).schema.names
     unread = {"record_id", "event_time", "split", "row"}
-    table = read_split(workspace.lake, prepared.features, split, [name for name in names if name not in unread])
+    columns = [name for name in names if name not in unread]
+    if folder is None:
+        table = read_split(workspace.lake, prepared.features, split, columns)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        table = mapped_split(workspace.lake, prepared.features, split, columns, folder)
     rows = Objects(table["inputs"])
-    encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
+    encoded, targets = from_columns(table, task.level == "token", folder)
     if task.level == "token" and split != "train":
         encoded = recipe.encode(rows)  # decoding needs each piece's place in the text
     return Examples(

@@ -233,9 +233,8 @@ def _backward(
     processes, each its rows' part of both."""
     examples, task, device, group = training.train, training.task, torch.device(training.device), training.group
     encoded, options = examples.encoded, training.settings.loss_of(task)
-    units = _units(training)
     rows = np.concatenate(batches)
-    total = float((examples.weights[rows] * units[rows]).sum()) or 1.0
+    total = float((examples.weights[rows] * _units(training, rows)).sum()) or 1.0
     compares = task.level == "vector"  # the rows of a batch with each other: every process has the loss of all of them
     loss = 0.0
     for batch in batches:
@@ -260,16 +259,17 @@ def _backward(
     return loss
 
 
-def _units(training: Training[EncoderSettings]) -> NDArray[np.int64]:
-    """How many losses each row has, [rows]: what a step's loss is the mean over."""
+def _units(training: Training[EncoderSettings], rows: Rows) -> NDArray[np.int64]:
+    """How many losses each of these rows has, [rows]: what a step's loss is the mean over."""
     examples = training.train
     if training.task.counted == "rows":
-        return np.ones(len(examples), dtype=np.int64)
+        return np.ones(len(rows), dtype=np.int64)
+    counts = examples.encoded.counts[rows]
     if training.task.counted == "sequences":
-        return examples.encoded.counts
-    offsets = examples.encoded.ids.offsets
-    starts = offsets[:-1] if examples.encoded.rows is None else offsets[examples.encoded.rows[:-1]]
-    return np.add.reduceat(examples.targets.values != IGNORED, starts)
+        return counts
+    targets = examples.targets.take(examples.encoded.sequences(rows))
+    starts = targets.offsets[np.cumsum(counts) - counts]
+    return np.add.reduceat(targets.values != IGNORED, starts)
 
 
 def validate(network: EncoderNetwork, training: Training[EncoderSettings]) -> Validated:
