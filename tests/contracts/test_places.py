@@ -360,9 +360,18 @@ def processes_of(master: str, kind: str) -> list[int]:
     for process in psutil.process_iter(["pid", "cmdline", "ppid"]):
         words = " ".join(process.info["cmdline"] or ())
         if "CoarseGrainedExecutorBackend" in words and "spark://Worker@127.0.0.1" in words and "--driver-url" in words:
-            children = [each.pid for each in process.children(recursive=True) if "pyspark" in " ".join(each.cmdline())]
-            found += [process.pid] if kind == "executor" else children
+            children = process.children(recursive=True) if kind == "python" else [process]
+            found += [each.pid for each in children if kind == "executor" or "pyspark" in _command(each)]
     return found
+
+
+def _command(process: Any) -> str:
+    import psutil
+
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,9 @@ from lakewright.learning.members import member_of
 from lakewright.learning.planning import as_prepared
 from lakewright.model.recipe import Recipe
 from lakewright.pipeline import Watch, executed, skipping, stage_named, step_of
+from lakewright.racing.elsewhere import Elsewhere
 from lakewright.racing.portfolio import VECTORS, learner_of
+from lakewright.racing.processes import Processes
 from lakewright.racing.race import Candidate
 from lakewright.racing.shared import Shared
 from lakewright.racing.units import unit_folder
@@ -45,6 +47,7 @@ class Work:
     folder: Path
     run_id: str
     watch: Watch
+    pool: Callable[[], Processes | Elsewhere] | None = None  # of a race; None: nothing is trained
 
     def recipe_for(self, members: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
         """The steps that read the texts for these members, as `prepare.recipe` names them: a model would compute any

@@ -20,9 +20,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from lakewright.pipeline import Watch, check, execute_from, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.as_project import Work, as_project, prepare_rows, train_of, write_project
+from lakewright.racing.elsewhere import Elsewhere
 from lakewright.racing.fine_tuning import (
     FIRST,
     FineTuned,
@@ -50,7 +52,7 @@ from lakewright.racing.judging import SOURCE, Verdict, check_rows, judge, metric
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
 from lakewright.racing.new_project import LEADERBOARD, ORIGIN, digest_of
 from lakewright.racing.portfolio import families
-from lakewright.racing.processes import warm_up
+from lakewright.racing.processes import Processes, warm_up
 from lakewright.racing.race import Candidate
 from lakewright.racing.search import search
 from lakewright.racing.selection import Found, TooShort
@@ -61,6 +63,7 @@ from lakewright.settings.project import Project, changed
 from lakewright.settings.sections import AutoML
 from lakewright.system import jsonfile
 from lakewright.system.files import cores, write_whole
+from lakewright.workers.local import LocalSettings
 from lakewright.workspace import Workspace
 
 LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
@@ -122,8 +125,7 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     means nothing, and TrainingError if no candidate came to its end.
     """
     settings, learners, base = check_race(project)
-    _processes(workspace)  # raises for workers of another kind before anything is read
-    warm_up()
+    pool_of = _pool(workspace)  # workers that cannot be reached are an error before anything is read
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
         name, identity = _name(project, base, settings, learners, workspace)
         folder = workspace.folder / "automl" / name
@@ -142,7 +144,7 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
                 vectors = decide(project, base, settings, cast(Ingested, records["ingest"]).table, workspace, folder)
                 whole = with_steps(base, recipe_of(base, vectors)) if vectors.made else base
                 records = prepare_rows(whole, workspace, run_id, watch, ("prepare",), records)
-                work = Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch)
+                work = Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch, pool_of)
                 recommended = _searched(work, whole, records)
             except BaseException as failure:
                 stopped = isinstance(failure, KeyboardInterrupt)
@@ -325,12 +327,12 @@ def _searched(work: Work, whole: Project, records: dict[str, Record]) -> Recomme
 
 def _raced(work: Work, share: float, spent: float = 0.0) -> Found:
     """The race, until this share of the minutes has passed; `spent` seconds of them went elsewhere."""
+    assert work.pool is not None
     return search(
         work.folder,
         work.learners,
         share * work.settings.minutes * 60 - spent,
-        processes=(processes := _processes(work.workspace)),
-        memory=_memory(work.workspace, processes),
+        pool=work.pool(),
         folds=work.settings.folds,
         trials=work.settings.trials,
         seed=work.settings.seed,
@@ -371,20 +373,19 @@ def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path
     write_whole(note, version)
 
 
-def _processes(workspace: Workspace) -> int:
-    if (name := workspace.profile.workers.name) != "local":
-        raise UsageError(
-            f"automl races in processes of one machine, and the profile's workers are {name!r}",
-            "set workers: {name: local} in the profile for this search; tune uses the others",
-        )
-    wanted = getattr(workspace.profile.workers, "processes", "auto")
-    return min(workspace.threads, cores()) if wanted == "auto" else int(wanted)
-
-
-def _memory(workspace: Workspace, processes: int) -> int | None:
-    """Bytes of each process, where the profile says how much all may have."""
-    memory: float | None = getattr(workspace.profile.workers, "memory", None)
-    return None if memory is None else int(memory * 1e9 / processes)
+def _pool(workspace: Workspace) -> Callable[[], Processes | Elsewhere]:
+    """Makes the processes that a race takes: of this machine, or the profile's other workers. Raises UsageError where
+    these cannot be reached, or do not see the workspace."""
+    settings = workspace.profile.workers
+    if not isinstance(settings, LocalSettings):
+        workers = workspace.workers()
+        workers.reach(workspace.folder)
+        return partial(Elsewhere, workers)
+    warm_up()
+    wanted = settings.processes
+    processes = min(workspace.threads, cores()) if wanted == "auto" else wanted
+    memory = None if settings.memory is None else int(settings.memory * 1e9 / processes)  # of each
+    return partial(Processes, processes, memory)
 
 
 def _track(recommended: Recommended, workspace: Workspace) -> dict[int, str]:

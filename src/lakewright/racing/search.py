@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lakewright.errors import TrainingError
 from lakewright.learning.members import HELD
 from lakewright.racing import units
+from lakewright.racing.elsewhere import Elsewhere
 from lakewright.racing.portfolio import MANY_CLASSES, VECTORS, ways_to_read
 from lakewright.racing.processes import Processes
 from lakewright.racing.race import Race, Unit
@@ -42,23 +43,22 @@ def search(
     learners: Sequence[str],
     seconds: float,
     *,
-    processes: int,
-    memory: int | None = None,
+    pool: Processes | Elsewhere,
     folds: int | None = None,
     trials: int | None = None,
     seed: int = 13,
     clock: Callable[[], float] = time.monotonic,
 ) -> Found:
-    """Searches in `folder`, where `shared/` holds the examples. `folds` None: as many as the time allows; `memory`: the
-    bytes that each process may have.
+    """Searches in `folder`, where `shared/` holds the examples. `folds` None: as many as the time allows. The pool's
+    processes end with the search.
 
     Raises TrainingError if no candidate came to its end.
     """
     shared = Shared.open(folder / "shared")
     began = clock()
-    with Processes(processes, memory) as pool:
+    with pool:
         folds = _folds(folder, shared, folds, seconds, pool)
-        race = _race(folder, shared, learners, folds, processes, seed, trials)
+        race = _race(folder, shared, learners, folds, pool.count, seed, trials)
         earlier = _replay(folder, race)
         left = seconds - earlier
         end = began + left - min(max(RESERVE * left, LEAST_RESERVE), MOST_RESERVE)
@@ -96,7 +96,7 @@ def _race(
     )
 
 
-def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes) -> int:
+def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes | Elsewhere) -> int:
     """As many as the time allows: 8, 5 or 3, by what a few trees cost; 1 where rows have no parts."""
     if shared.examples.parts is None:
         return 1
@@ -175,7 +175,7 @@ def _write_proposals(folder: Path, race: Race) -> None:
 def _run(
     folder: Path,
     race: Race,
-    pool: Processes,
+    pool: Processes | Elsewhere,
     folds: int,
     end: float,
     seconds: float,
@@ -225,7 +225,7 @@ def _run(
     return False
 
 
-def _submitted(pool: Processes, folder: Path, race: Race, unit: Unit, folds: int) -> Future[units.Outcome]:
+def _submitted(pool: Processes | Elsewhere, folder: Path, race: Race, unit: Unit, folds: int) -> Future[units.Outcome]:
     candidate, fold = unit
     if candidate.proposal and not candidate.losses:
         _write_proposals(folder, race)
