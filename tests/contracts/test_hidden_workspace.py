@@ -20,6 +20,8 @@ import lakewright as lw
 from conftest import sentences
 from lakewright import Workspace, load_profile
 from lakewright.errors import UsageError
+from lakewright.model import on_workers
+from lakewright.model.predictor import Predictor
 from served_models import SAMPLES
 
 pytestmark = [
@@ -48,6 +50,7 @@ def url(request: pytest.FixtureRequest, master: str, tmp_path_factory: pytest.Te
     else:
         with clusters.connect_server(tmp_path_factory.mktemp("connect"), master) as server:
             yield server
+            stop_sessions()
     stop_sessions()
 
 
@@ -76,6 +79,17 @@ def test_predictions(
         assert sum(scored.parts.values()) == 3
         tables.append(lake.read(scored.output).sort_by("record_id").drop_columns(["scored_at"]))
     assert tables[0].equals(tables[1]) and len(tables[0]) == 3000
+
+
+def test_predictions_of_an_evaluation(
+    url: str, hidden: Path, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made_to_score("table", hidden / f"{url.partition(':')[0]} evaluated", tiny_base)
+    profiles(tmp_path, str(hidden / "workspace"), url)
+    predictor, rows = Predictor.open(model, threads=1), rows_like(SAMPLES["table"], 500).to_pylist()
+    monkeypatch.setattr(on_workers, "ROWS", 90)
+    workers = Workspace.open(load_profile("there", tmp_path)).workers
+    assert on_workers.predict(predictor, rows, workers, 1)[0] == predictor.predict(rows)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

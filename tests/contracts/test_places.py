@@ -213,6 +213,7 @@ def standalone(master: str) -> Iterator[str]:
 def stop_sessions() -> None:
     for _, session in spark.SESSIONS:
         session.stop()
+    spark.SESSIONS.clear()
 
 
 @pytest.fixture(scope="module")

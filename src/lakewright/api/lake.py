@@ -92,6 +92,7 @@ def profile(
     from lakewright.data.profile import measured, roles_of
     from lakewright.data.profile.notebook import write_notebook
     from lakewright.data.rows.inputs import OF_COLUMNS
+    from lakewright.learning.features import round_trip as lost_of
     from lakewright.learning.learners import check_fit
     from lakewright.learning.planning import column_uses, plan
     from lakewright.pages.profile import write_page
@@ -114,8 +115,9 @@ def profile(
 
     def encode(project: Project, shortfalls: Shortfalls) -> None:
         check_fit(project)
-        for _ in plan(pinned, project, workspace.lake, workspace.workers(), noticed).encoded(shortfalls):
-            pass
+        workers = workspace.workers()
+        planned = plan(pinned, project, workspace.lake, workers, noticed)
+        shortfalls.merge(lost_of(planned, workspace.lake, workers))
 
     used = [] if loaded is None else column_uses(loaded, pinned, workspace.lake)
     round_trip = partial(encode, loaded) if loaded is not None and tokenizer is None else None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright import plugins
-from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
+from lakewright.data.rows.choosing import Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.folds import FOLDS
@@ -68,16 +68,6 @@ class Plan:
     def recipe(self) -> Recipe:
         return self.fitted.recipe
 
-    def encoded(
-        self, shortfalls: Shortfalls, rows: npt.NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[Batch, Encoded, Ragged]]:
-        """The batches of the rows that stay, or of `rows` among them, with what the network reads and learns; what is
-        lost of them is added to the shortfalls. Steps that learned the truth encode a row of train as they were fitted
-        without its fold."""
-        stay = self.chosen.split != LEFT_OUT
-        selected = self.reading.only(stay if rows is None else stay & rows)
-        return encoded(selected, self.task, self.fitted, self.chosen.split, self.chosen.parts, shortfalls)
-
 
 def encoded(
     reading: Reading,
@@ -87,7 +77,9 @@ def encoded(
     parts: npt.NDArray[np.int16],
     shortfalls: Shortfalls,
 ) -> Iterator[tuple[Batch, Encoded, Ragged]]:
-    """As `Plan.encoded`; `split` and `parts` are of all rows of the reading's table, or of its part."""
+    """The batches of the reading with what the network reads and learns; what is lost of them is added to the
+    shortfalls. `split` and `parts` are of all rows of the reading's table, or of its part. Steps that learned the truth
+    encode a row of train as they were fitted without its fold."""
     folds = np.where(np.equal(split, SPLITS.index(TRAIN)), parts % FOLDS, np.int16(STORED))
     for batch in reading:
         here, inputs, truths = batch.rows - reading.first, batch.inputs, batch.truths

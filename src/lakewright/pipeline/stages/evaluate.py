@@ -6,7 +6,6 @@ The prediction of each test row is frozen in test_rows.parquet: the gate and eve
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from lakewright.learning.examples import read_split
 from lakewright.learning.planning import as_prepared
 from lakewright.model.changed import ChangedRows
 from lakewright.model.folder import serving
+from lakewright.model.on_workers import predict
 from lakewright.model.predictor import Predictor
 from lakewright.model.tasks import Task, no_prediction
 from lakewright.pages.report import write_page
@@ -52,10 +52,8 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
     inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
-    with bar("predict", len(truths)) as advance:
-        began = time.perf_counter()
-        predictions = predictor.predict(inputs_of, lambda rows: advance(rows, ""))
-        seconds = (time.perf_counter() - began) / len(truths) * 1000
+    predictions, took = predict(predictor, inputs_of, workspace.workers, workspace.threads)
+    seconds = took / len(truths) * 1000
 
     scorer = predictor.task.scorer(truths, predictions, inputs_of)
     drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}

@@ -18,6 +18,7 @@ from lakewright.errors import DataError, LakewrightError, ProjectError, nearest
 from lakewright.evaluation.metrics import signed, written
 from lakewright.evaluation.significance import compare
 from lakewright.model.folder import project_of
+from lakewright.model.on_workers import predict
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import with_decision
 from lakewright.records import Check, Decision, Metric, Prepared, Report, Trained, as_json
@@ -111,7 +112,9 @@ def _against(
             return Check(name=name, passed=False, detail=detail), {}
     note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows], inputs_of)
-    theirs = predictor.task.scorer(truths, predictor.predict(theirs_of), theirs_of)
+    theirs = predictor.task.scorer(
+        truths, predict(predictor, theirs_of, workspace.workers, workspace.threads)[0], theirs_of
+    )
     settings = project.evaluate
     metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
     for model, scorer in (("this model", ours), ("the champion", theirs)):

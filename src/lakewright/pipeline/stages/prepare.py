@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from lakewright.data.rows.kinds import whole_rows
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import EXAMPLES, Noticed, counted, cut, with_texts
-from lakewright.data.rows.reading import Elsewhere
 from lakewright.data.rows.smote import LEAST
 from lakewright.data.rows.splits import TRAIN, UNLABELED
 from lakewright.data.rows.unlabeled import Unlabeled
@@ -200,19 +199,10 @@ def _write_features(
     """The examples of all rows that stay, as the next version of the features table. Raises DataError if nearly nothing
     of train can be learned."""
     lake, table = workspace.lake, ingested.table
-    reading, chosen = planned.reading, planned.chosen
-    weights, times = balanced
+    chosen, (weights, times) = planned.chosen, balanced
     copies = np.where(chosen.split == LEFT_OUT, 0, times)
-    work = Features(
-        replace(reading, lake=Elsewhere(), selection=None),
-        lake.shape(table, reading.columns),
-        planned.task,
-        workers.bring(recipe),
-        planned.fitted.folds,
-        project.data.columns,
-        planned.method,
-        opened=planned.fitted,
-    )
+    columns, method = project.data.columns, planned.method
+    work = Features.of(planned, lake, workers.bring(recipe), columns=columns, method=method)
     decided = Decided(chosen.split, chosen.parts, weights, copies)
     portions = Portions(lake, table, workers, decided.of, output=project.features_table, most=ROWS, worth=ROWS)
     place = lake.place_to_write(project.features_table)

@@ -26,6 +26,7 @@ from lakewright.data.lake.parts import GRID, ROWS, remove
 from lakewright.data.lake.portions import Portions
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.model.folder import project_of, working
+from lakewright.model.on_workers import OnWorkers
 from lakewright.records import ModelVersion, TableVersion
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
@@ -113,6 +114,7 @@ def score(
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         columns_read = predictions.fingerprint(chosen, into)
         workers = workspace.workers()
+        brought = workers.bring(folder)
         tally, why, hosts, began = Tally(), list[str](), Counter[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
@@ -131,18 +133,14 @@ def score(
                 break
             why.append(job.why)
             work = Work(
-                folder=workers.bring(folder),
-                digest=predictor.digest,
-                runtime=runtime,
-                model=name,
+                model=OnWorkers(brought, predictor.digest, runtime, workspace.threads, predictor),
+                name=name,
                 columns=chosen,
                 schema=into,
                 least_confidence=least_confidence,
                 explain=explain,
                 job=job,
                 shape=lake.shape(job.table, chosen.names),
-                threads=workspace.threads,
-                opened=predictor,
             )
             done, total = job.begin, job.total
             with closing(_waves(workspace.lake, workers, work, target, commit_rows, explain)) as waves:
@@ -208,7 +206,7 @@ def _waves(
         most=commit_rows,
         worth=COMMIT_EXPLAINED if explain else COMMIT_ROWS,
     )
-    work.threads = workers.threads(portions.at_once)
+    work.model.threads = workers.threads(portions.at_once)
     wave: list[Done] = []
     try:
         for done in portions.computed(work, f"scoring {job.table}", work.note):

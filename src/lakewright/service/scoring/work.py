@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,15 +13,13 @@ import pyarrow.compute as pc
 
 from lakewright.data.lake.parts import GRID, Shape, Window, Written, windows, write
 from lakewright.data.lake.portions import Portion
-from lakewright.errors import DataError, ModelError
+from lakewright.errors import DataError
+from lakewright.model.on_workers import OnWorkers
 from lakewright.service.scoring.predictions import Columns, Predicted, Scoring, Tally
 from lakewright.service.scoring.rows import Job
 
 if TYPE_CHECKING:
-    from lakewright.model.predictor import Predictor
     from lakewright.system.progress import Advance
-
-OPENING = threading.Lock()  # some workers are threads of one process
 
 
 @dataclass(frozen=True)
@@ -39,46 +35,26 @@ class Done:
 class Work:
     """How parts are scored, wherever that is. Sent to another process, it opens the model folder there."""
 
-    folder: Callable[[], Path]  # the model folder, on the machine that computes
-    digest: str
-    runtime: str
-    model: str  # the value of the column `model`
+    model: OnWorkers
+    name: str  # the value of the column `model`
     columns: Columns
     schema: pa.Schema
     least_confidence: float
     explain: int  # reasons a row
     job: Job
     shape: Shape
-    threads: int
-    opened: Predictor | None = None
     abstained: int = 0  # of the rows so far, where the parts came back
     _last: tuple[tuple[str, int], Predicted] | None = None  # a window whose other rows are the next part's, often
 
     def __getstate__(self) -> dict[str, Any]:
         job = replace(self.job, files=())
-        return {**self.__dict__, "job": job, "opened": None, "_last": None}
-
-    @property
-    def predictor(self) -> Predictor:
-        """Raises ModelError where the folder there is not the one here."""
-        from lakewright.model.predictor import Predictor
-
-        with OPENING:
-            if self.opened is None:
-                folder = self.folder()
-                self.opened = Predictor.open(folder, self.runtime, self.threads)
-                if self.opened.digest != self.digest:
-                    raise ModelError(
-                        f"the model folder {folder} of a worker is not the one that is scored with",
-                        "let all machines see the same folder, and change nothing in it",
-                    )
-        return self.opened
+        return {**self.__dict__, "job": job, "_last": None}
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> Done:
         """Scores a part."""
         assert portion.target is not None
         tally = Tally()
-        self.predictor  # noqa: B018 - its errors come before a file is begun
+        self.model.predictor  # noqa: B018 - its errors come before a file is begun
         file = write(self._batches(portion, tally, advance), self.schema, portion.target)
         return Done(file, tally, socket.gethostname())
 
@@ -98,7 +74,7 @@ class Work:
         job, last = self.job, self._last
         if last is None or last[0] != window.place:
             _check_finite(window, job, self.columns.inputs.values())
-            scoring = Scoring(self.predictor, self.columns, self.least_confidence, self.explain)
+            scoring = Scoring(self.model.predictor, self.columns, self.least_confidence, self.explain)
             try:
                 last = self._last = window.place, scoring.predict(window.rows, window.first)
             except DataError as error:
@@ -107,8 +83,8 @@ class Work:
         predicted = last[1].slice(window.start, size)
         rows = window.rows.slice(window.start, size)
         common = {
-            "model": self.model,
-            "model_digest": self.digest,
+            "model": self.name,
+            "model_digest": self.model.digest,
             "input_table": job.table.name,
             "input_version": job.table.version,
             "scored_at": datetime.now(UTC),
