@@ -120,7 +120,10 @@ def files_of_rows(
 
 def as_of(batch: pa.RecordBatch, kinds: list[pa.DataType], schema: pa.Schema) -> pa.RecordBatch:
     """Spark's rows as DuckDB gives them, with the schema of the statement's rows."""
-    columns = [shaped(column, kind) for column, kind in zip(batch.columns, kinds, strict=True)]
+    columns = [
+        pa.nulls(batch.num_rows) if pa.types.is_null(field.type) else shaped(column, kind)
+        for column, kind, field in zip(batch.columns, kinds, schema, strict=True)
+    ]
     return cast(pa.RecordBatch.from_arrays(columns, names=schema.names), schema)
 
 

@@ -64,7 +64,26 @@ _OF_ROWS = ("lag", "lead", "first_value", "last_value", "nth_value")
 
 
 class Plain(DuckDB):
-    """DuckDB's dialect, with paths in JSON as they are written: 'a.b' is a name there, and not a path."""
+    """DuckDB's dialect, with functions as they are written: sqlglot would write some as others that are alike."""
+
+    class Parser(DuckDB.Parser):
+        FUNCTIONS = {  # noqa: RUF012
+            name: DuckDB.Parser.FUNCTIONS[name]
+            for name in (
+                *("COALESCE", "COLUMNS", "COUNT", "GROUPING", "UNNEST"),
+                *("FIRST_VALUE", "LAG", "LAST_VALUE", "LEAD", "NTH_VALUE"),  # with IGNORE NULLS
+            )
+        }
+        FUNCTION_PARSERS = {  # noqa: RUF012
+            name: DuckDB.Parser.FUNCTION_PARSERS[name]
+            for name in ("CAST", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM", "TRY_CAST")
+        }
+        NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012
+            name: parser for name, parser in DuckDB.Parser.NO_PAREN_FUNCTION_PARSERS.items() if name != "IF"
+        }
+
+    class Generator(DuckDB.Generator):
+        MULTI_ARG_DISTINCT = True
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         return path
@@ -153,6 +172,11 @@ def kind_of(of: DuckDBPyType, connection: DuckDBPyConnection) -> Kind:
     return Kind(of, name, spark, arrow, _carried(of))
 
 
+def _lacking(of: DuckDBPyType) -> Kind:
+    """Of a value that Spark never sees: within an expression that DuckDB computes."""
+    return Kind(of, str(of), "", pa.null(), pa.null())
+
+
 # Types ---------------------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +191,7 @@ def _spark(of: DuckDBPyType) -> str:
         return f"DECIMAL({precision}, {scale})"
     if _id(of) in ("list", "array"):
         return f"ARRAY<{_spark(dict(of.children)['child'])}>"
-    if _id(of) == "struct":
+    if _id(of) in ("struct", "tuple"):
         return f"STRUCT<{', '.join(f'f{at}: {_spark(each)}' for at, (_, each) in enumerate(of.children))}>"
     if _id(of) == "map":
         (_, key), (_, value) = of.children
@@ -181,7 +205,7 @@ def _carried(of: DuckDBPyType) -> pa.DataType:
     """The Arrow type of `_spark`."""
     if _id(of) in ("list", "array"):
         return pa.list_(pa.field("element", _carried(dict(of.children)["child"])))
-    if _id(of) == "struct":
+    if _id(of) in ("struct", "tuple"):
         return pa.struct([pa.field(f"f{at}", _carried(each)) for at, (_, each) in enumerate(of.children)])
     if _id(of) == "map":
         (_, key), (_, value) = of.children
@@ -248,12 +272,40 @@ def _meaning(node: Any, of_dates: bool = False) -> Any:
         child = node["child"]
         if child.get("class") in ("COMPARISON", "CONJUNCTION"):  # it is one already
             return _meaning(child)
+    if (interval := _interval(node)) is not None:
+        return interval
+    child = (node.get("children") or [{}])[0]
+    if node.get("type") == "OPERATOR_NOT" and child.get("type") == "OPERATOR_IS_NULL":
+        return _meaning({**child, "type": "OPERATOR_IS_NOT_NULL", "alias": node.get("alias")})
+    if node.get("type") == "JOIN" and _meaning(node.get("condition")) in ('"true"', "true"):
+        node = {**node, "condition": None, "ref_type": "CROSS"}
+    if str(node.get("null_order")).replace("_", " ") == "NULLS LAST":  # DuckDB's default
+        node = {**node, "null_order": "ORDER_DEFAULT"}
     path = (node.get("qualified_name") or {}).get("path") or [node.get("function_name", "")]
     name = str(path[-1]).lower()
     if node.get("class") == "FUNCTION":
         of_dates = name.startswith(("date", "to_")) or name in ("epoch", "extract", "time_bucket")
-    dropped = ("query_location", "query_location_length", "is_operator", "catalog", "schema")
+    dropped = ("query_location", "query_location_length", "is_operator", "catalog", "schema", "is_implicit")
     return {key: _meaning(value, of_dates) for key, value in node.items() if key not in dropped and value}
+
+
+def _interval(node: Any) -> str | None:
+    """INTERVAL '1 day' and INTERVAL 1 DAY as one text."""
+    path = (node.get("qualified_name") or node.get("type_expr", {}).get("qualified_name") or {}).get("path") or [""]
+    name, constant = str(path[-1]).lower(), node
+    if node.get("class") == "CAST" and name == "interval" and node["child"].get("class") == "CONSTANT":
+        number, _, unit = str(node["child"]["literal"]["text"]).partition(" ")
+        return f"interval {number} {unit.lower().rstrip('s')}" if number.isdecimal() and unit.isalpha() else None
+    if node.get("class") != "FUNCTION" or not name.startswith("to_"):
+        return None
+    while constant.get("class") in ("FUNCTION", "CAST"):
+        inner = constant["arguments"] if constant["class"] == "FUNCTION" else [{"expression": constant["child"]}]
+        if len(inner) != 1:
+            return None
+        constant = inner[0]["expression"]
+    if constant.get("class") != "CONSTANT":
+        return None
+    return f"interval {constant['literal']['text']} {name.removeprefix('to_').rstrip('s')}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -305,9 +357,9 @@ def _prepared(tree: exp.Expr, probed: _Probed) -> exp.Expr:
         tree = exp.select("*").from_(_of_values(tree, named=False))
     for values in list(tree.find_all(exp.Values)):
         values.replace(_of_values(values))
-    for node in list(tree.find_all(exp.GenerateSeries)):
-        if isinstance(table := node.parent, exp.Table):
-            table.replace(_of_series(table, node))
+    for table in list(tree.find_all(exp.Table)):
+        if isinstance(table.this, exp.Func) and table.this.name.lower() in ("range", "generate_series"):
+            table.replace(_of_series(table, table.this))
     for node in list(tree.find_all(exp.Comprehension)):
         _as_lambdas(node)
     for node in list(tree.find_all(exp.Func)):
@@ -341,7 +393,7 @@ def _of_values(values: exp.Values, named: bool = True) -> exp.Subquery:
     def of(row: exp.Expr) -> exp.Expr:
         cells = row.expressions if isinstance(row, exp.Tuple) else [row]
         return exp.Select(
-            expressions=[exp.alias_(cell.copy(), name, quoted=True) for cell, name in zip(cells, columns, strict=True)]
+            expressions=[_aliased(cell.copy(), name) for cell, name in zip(cells, columns, strict=True)]
         )
 
     def joined(some: list[exp.Expr]) -> exp.Expr:
@@ -354,13 +406,14 @@ def _of_values(values: exp.Values, named: bool = True) -> exp.Subquery:
     return exp.Subquery(this=joined(rows), alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
-def _of_series(table: exp.Table, series: exp.GenerateSeries) -> exp.Subquery:
-    function = "range" if series.args.get("is_end_exclusive") else "generate_series"
+def _of_series(table: exp.Table, series: exp.Func) -> exp.Subquery:
+    function = series.name.lower()
     alias = table.args.get("alias")
     column = alias.columns[0].name if alias is not None and alias.columns else function
     name = alias.name if alias is not None and alias.name else function
     inner = exp.Select(expressions=[exp.alias_(exp.Explode(this=series.copy()), column, quoted=True)])
-    return exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+    of = exp.TableAlias(this=exp.to_identifier(name, quoted=True))
+    return exp.Subquery(this=inner, alias=of, joins=table.args.get("joins"))
 
 
 def _as_lambdas(node: exp.Comprehension) -> None:
@@ -429,11 +482,14 @@ def _by_place(union: exp.SetOperation, probed: _Probed) -> exp.SetOperation:
     return union
 
 
-def _from(select: exp.Select) -> str:
-    """The text after FROM."""
+def _from(select: exp.Select, of_all: bool = False) -> str:
+    """The text after FROM; `of_all`: also with the names of tables whose rows are only looked for."""
     if not select.args.get("from_"):
         return "(SELECT 1)"
-    rest = [*(select.args.get("joins") or ()), *(select.args.get("laterals") or ())]
+    rest = [each.copy() for each in (*(select.args.get("joins") or ()), *(select.args.get("laterals") or ()))]
+    for join in rest if of_all else ():
+        if join.args.get("kind") in ("SEMI", "ANTI"):
+            join.set("kind", None)
     return " ".join([select.args["from_"].this.sql(Plain), *(each.sql(Plain) for each in rest)])
 
 
@@ -451,15 +507,22 @@ def _expanded(tree: exp.Expr) -> exp.Expr:
     return _all(tree, exp.Select, _without_qualify)
 
 
+def _aliased(node: exp.Expr, name: str) -> exp.Alias:
+    """Also for a subquery, to which `exp.alias_` would give the name."""
+    if isinstance(node, exp.Subquery):
+        node.set("alias", None)
+    return exp.Alias(this=node, alias=exp.to_identifier(name, quoted=True))
+
+
 def _distinct_aliases(select: exp.Select) -> list[str]:
     names: list[str] = []
     for at, projection in enumerate(list(select.expressions)):
         name = projection.alias_or_name or f"_col_{at}"
         if name.lower() in (each.lower() for each in names):  # nothing refers to the second one
             name = f"{name}_lw{at}"
-            projection.replace(exp.alias_(projection.unalias().copy(), name, quoted=True))
+            projection.replace(_aliased(projection.unalias().copy(), name))
         elif not isinstance(projection, exp.Alias):
-            projection.replace(exp.alias_(projection.copy(), name, quoted=True))
+            projection.replace(_aliased(projection.copy(), name))
         names.append(name)
     return names
 
@@ -564,6 +627,10 @@ def _name(node: exp.Expr) -> str:
     return node.sql(Plain).partition("(")[0].strip().lower() if isinstance(node, exp.Func) else ""
 
 
+def _arguments(node: exp.Expr) -> list[exp.Expr]:
+    return list(node.expressions if isinstance(node, exp.Anonymous) else node.iter_expressions())
+
+
 def _is_aggregate(node: exp.Expr) -> bool:
     if isinstance(node, exp.Filter | exp.WithinGroup | exp.IgnoreNulls | exp.RespectNulls):
         return _is_aggregate(node.this)
@@ -595,6 +662,7 @@ class _Probed:
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self.connection = connection
         self.kinds: dict[str, Kind] = {}
+        self.constants: dict[str, str] = {}
         if not _AGGREGATES:
             found = connection.execute(
                 "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
@@ -619,13 +687,19 @@ class _Probed:
 
     def kind(self, of: DuckDBPyType) -> Kind:
         if str(of) not in self.kinds:
-            self.kinds[str(of)] = kind_of(of, self.connection)
+            try:
+                self.kinds[str(of)] = kind_of(of, self.connection)
+            except UsageError:
+                self.kinds[str(of)] = _lacking(of)
         return self.kinds[str(of)]
 
     def constant(self, call: str) -> exp.Expr:
-        relation = self.connection.sql(f"SELECT {call} AS v, v::varchar AS t")
-        ((_, text),) = relation.fetchall()
-        return parse_one(f"CAST('{text}' AS {relation.types[0]})", dialect=Plain)
+        """The same throughout a statement."""
+        if call not in self.constants:
+            relation = self.connection.sql(f"SELECT {call} AS v, v::varchar AS t")
+            ((_, text),) = relation.fetchall()
+            self.constants[call] = f"CAST('{text}' AS {relation.types[0]})"
+        return parse_one(self.constants[call], dialect=Plain)
 
 
 def _ctes_around(node: exp.Expr | None) -> str:
@@ -677,26 +751,26 @@ class _Plan:
         if isinstance(node, exp.Grouping):
             return self.probed.kind(self.probed.types("SELECT 1::BIGINT")[0])
         text = self._typed(node, select)
-        source = _from(select)
+        source = _from(select, of_all=True)
         columns = [each.table.lower() for each in node.find_all(exp.Column) if each.table]
         known = {each.alias_or_name.lower() for each in _sources(select)}
         for around in reversed(self.outer):
             if any(name not in known for name in columns):
-                source += f", {_from(around)}"
+                source += f", {_from(around, of_all=True)}"
                 known |= {each.alias_or_name.lower() for each in _sources(around)}
         (of,) = self.probed.types(f"{_ctes_around(select)}SELECT {text} FROM {source}")
         return self.probed.kind(of)
 
     def _typed(self, node: exp.Expr, select: exp.Select) -> str:
         """The node's text, of which DuckDB tells the type: NULLs of their types for windows and aggregates in it."""
-        if isinstance(node, exp.Query) or _is_predicate(node) or _is_aggregate(node):
+        if isinstance(node, exp.Query) or _is_predicate(node):
             return node.sql(Plain)
         changed = {}
         own = list[exp.Expr]()  # a window's function, which belongs to it
-        inner = node.this if isinstance(node, exp.Window) else None
-        while isinstance(inner, exp.Expr) and _is_aggregate(inner):
+        inner = node.this if isinstance(node, exp.Window) else node if _is_aggregate(node) else None
+        while isinstance(inner, exp.Expr):
             own.append(inner)
-            inner = inner.this
+            inner = None if isinstance(inner, exp.Func) else inner.this
         for each in node.walk(prune=lambda n: n is not node and _is_special(n) and n not in own):
             if any(each is one for one in own):
                 continue
@@ -797,7 +871,7 @@ class _Plan:
             column: exp.Expr = exp.column(name, "lw_side", quoted=True)
             if kind.name != other.name:
                 column = self._as(column, kind, other)
-            columns.append(exp.alias_(column, name, quoted=True))
+            columns.append(_aliased(column, name))
         inner = query.unnest() if isinstance(query, exp.Subquery) else query
         return exp.Select(expressions=columns).from_(inner.subquery("lw_side"))
 
@@ -873,7 +947,7 @@ class _Plan:
             value = projection.this
             if isinstance(value, exp.Explode | exp.Unnest):
                 unnested += 1
-                projections.append(exp.alias_(self._unnested(value, select), projection.alias, quoted=True))
+                projections.append(_aliased(self._unnested(value, select), projection.alias))
                 continue
             if any(isinstance(each, exp.Explode | exp.Unnest) for each in _inside(value)):
                 raise refused("UNNEST within an expression", "unnest in a subquery first")
@@ -883,7 +957,7 @@ class _Plan:
             planned = self.value(value, select)
             if kind.id in ("decimal", "sqlnull") and not isinstance(value, exp.Column):
                 planned = _spark_cast(planned, kind)
-            projections.append(exp.alias_(planned, projection.alias, quoted=True))
+            projections.append(_aliased(planned, projection.alias))
         if unnested > 1:
             raise refused("two lists are unnested side by side", "unnest each in a subquery")
         if unnested and (select.args.get("group") or any(_aggregates(each) for each in select.expressions)):
@@ -1002,6 +1076,8 @@ class _Plan:
     def _call(
         self, text: str, arguments: list[exp.Expr], kinds: list[Kind], result: Kind, grouped: bool = False
     ) -> exp.Expr:
+        for kind in (*kinds, result):
+            _spark(kind.of)  # raises, where Spark lacks it
         of = "\0".join([text, *(kind.name for kind in kinds), result.name, str(grouped)])
         name = f"lw_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
         self.functions[name] = Computed(name, text, tuple(kinds), result, grouped)
@@ -1017,7 +1093,7 @@ class _Plan:
         if _is_special(node):
             return self._special(node, select)
         if isinstance(node, exp.Column):
-            self.kind(node, select)  # one that Spark has
+            _spark(self.kind(node, select).of)  # raises, where Spark lacks it
             return node.copy()
         if isinstance(node, exp.TableColumn):  # a whole row
             fields: list[exp.Expr] = []
@@ -1062,6 +1138,8 @@ class _Plan:
 
     def _compared(self, node: exp.Expr, parts: tuple[exp.Expr, ...], select: exp.Select) -> exp.Expr | None:
         kinds = [self.kind(each, select) for each in parts]
+        if not all(kind.spark for kind in kinds):
+            return None
         names = {kind.id for kind in kinds if kind.id != "sqlnull"}
         has_double = "double" in names
         if has_double:  # plain 0.5 is a decimal, which both compare as a double
@@ -1183,9 +1261,10 @@ class _Plan:
         if isinstance(inner, exp.Filter):
             where, inner = self._condition(inner.expression.this, select), inner.this
         kind = self.kind(inner, select)
-        distinct = isinstance(inner.this, exp.Distinct)
-        parts = inner.this.expressions if distinct else [inner.this]
-        plain = isinstance(inner, exp.Func) and not inner.find(exp.Order) and len(parts) == 1 and not inner.expressions
+        parts = _arguments(inner)
+        distinct = len(parts) == 1 and isinstance(parts[0], exp.Distinct)
+        parts = parts[0].expressions if distinct else parts
+        plain = isinstance(inner, exp.Func) and not inner.find(exp.Order) and len(parts) == 1
         name = _name(inner)
 
         def kept(value: exp.Expr) -> exp.Expr:
@@ -1196,7 +1275,7 @@ class _Plan:
             arguments = [exp.Distinct(expressions=[value])] if distinct else [value]
             return exp.Anonymous(this=function, expressions=arguments)
 
-        if name == "count" and (isinstance(inner.this, exp.Star) or not inner.this):
+        if name == "count" and (not parts or isinstance(parts[0], exp.Star)):
             return exp.Anonymous(this="count", expressions=[kept(exp.Literal.number(1))])
         if plain and name in ("count", "sum", "avg", "mean", "min", "max", "bool_and", "bool_or"):
             of = self.kind(parts[0], select)
@@ -1299,11 +1378,13 @@ class _Plan:
     def _of_rows(self, function: exp.Expr, name: str, select: exp.Select, kind: Kind) -> exp.Expr:
         if name in ("row_number", "rank", "dense_rank", "percent_rank", "cume_dist"):
             return exp.Anonymous(this=name)
-        parts = [each for each in function.iter_expressions()]
+        parts = _arguments(function)
         if name == "ntile":
             if len(parts) != 1 or not isinstance(parts[0], exp.Literal):
                 raise refused("ntile of what is not a number")
             return exp.Anonymous(this=name, expressions=[parts[0].copy()])
+        nulls = type(parts[0]) if isinstance(parts[0], exp.IgnoreNulls | exp.RespectNulls) else None
+        parts = [parts[0].this if nulls else parts[0], *parts[1:]]
         first = self.value(parts[0], select)
         if self.kind(parts[0], select).name != kind.name:
             first = self._as(first, self.kind(parts[0], select), kind)
@@ -1314,9 +1395,10 @@ class _Plan:
             arguments.append(parts[1].copy())
         if len(parts) > 2:
             default = self.kind(parts[2], select)
-            made = self.value(parts[2], select)
-            arguments.append(made if default.name == kind.name else self._as(made, default, kind))
-        return exp.Anonymous(this=name, expressions=arguments)
+            third = self.value(parts[2], select)
+            arguments.append(third if default.name == kind.name else self._as(third, default, kind))
+        made = exp.Anonymous(this=name, expressions=arguments)
+        return nulls(this=made) if nulls else made
 
 
 def _copied(node: exp.Expr, key: str) -> exp.Expr | None:
