@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import DataError, UsageError
-from sql_statements import FROMS, OF_KINDS, OLD, OLDER, ORDERS, PEOPLE, SELECTS, K, P, T, fill
+from sql_statements import FROMS, OLD, OLDER, ORDERS, PEOPLE, SELECTS, P, T, fill
 
 STATEMENTS = [
     # each select from two of the sources, and from all of them in the slow part

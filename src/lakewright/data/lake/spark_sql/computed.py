@@ -132,7 +132,9 @@ def values(
 ) -> pa.Array:
     """DuckDB's value of the expression in each row; `kinds` are the columns' types in DuckDB and in Arrow."""
     try:
-        given = {f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(columns, kinds, strict=False))}
+        given = {
+            f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(columns, kinds, strict=False))
+        }
         casts = [f"CAST(a{at} AS {name}) AS lw{at}" for at, (name, _) in enumerate(kinds)]
         rows = pa.table(given or {"a0": columns[0]})
         found = _answers(f"SELECT {text} AS v FROM (SELECT {', '.join(casts) or 'a0'} FROM lw_rows)", rows, zone)
@@ -150,7 +152,9 @@ def values_of_lists(
         lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
         inner = pc.list_flatten(lists)
         fields = inner.flatten() if len(kinds) else []
-        given = {f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(fields, kinds, strict=True))}
+        given = {
+            f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(fields, kinds, strict=True))
+        }
         numbers = np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
         casts = [f"CAST(a{at} AS {name}) AS lw{at}" for at, (name, _) in enumerate(kinds)]
         rows = pa.table({"lw_row": numbers, **given})
@@ -189,7 +193,7 @@ def _connection(zone: str) -> DuckDBPyConnection:
             connection.execute(f"SET {setting} = false")
         connection.execute("SET lock_configuration = true")
         _OWN.connection, _OWN.zone = connection, zone
-    return _OWN.connection  # type: ignore[no-any-return]
+    return _OWN.connection
 
 
 def shaped(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -206,7 +210,9 @@ def shaped(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_map(kind) and pa.types.is_map(array.type):
         entries = pa.struct([("key", array.type.key_type), ("value", array.type.item_type)])
         offsets, inner = _within(array.cast(pa.list_(entries)))
-        keys, items = (shaped(each, of) for each, of in zip(inner.flatten(), (kind.key_type, kind.item_type), strict=True))
+        keys, items = (
+            shaped(each, of) for each, of in zip(inner.flatten(), (kind.key_type, kind.item_type), strict=True)
+        )
         return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=array.is_null())
     if _is_list(kind) and _is_list(array.type):
         offsets, inner = _within(array)

@@ -1,12 +1,13 @@
 """SQL over the lake on a Spark cluster: the statement as translated.py makes it, the tables as parts.py cuts them.
 
-No jar of Delta is needed, and no row passes this machine but those of a plain select: the workers read the tables' files
-and write those of a new version, which the driver commits at once. DuckDB binds the statement over empty tables before
-anything runs, so that its names, types and errors are the same as without Spark.
+No jar of Delta is needed, and no row passes this machine but those of a plain select: the workers read the tables'
+files and write those of a new version, which the driver commits at once. DuckDB binds the statement over empty tables
+before anything runs, so that its names, types and errors are the same as without Spark.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from lakewright.data.lake.computed import (
+from lakewright.data.lake.parts import Part, Written, check_seen, parts_of, remove
+from lakewright.data.lake.spark_sql.computed import (
     WRITTEN,
     OfTable,
     as_of,
@@ -26,10 +28,10 @@ from lakewright.data.lake.computed import (
     values,
     values_of_lists,
 )
-from lakewright.data.lake.parts import Part, Written, check_seen, parts_of, remove
+from lakewright.data.lake.spark_sql.kinds import Computed, Kind, kind_of, refused
+from lakewright.data.lake.spark_sql.translated import Translated, translated
 from lakewright.data.lake.sql import Rows, Session, by_position
 from lakewright.data.lake.statements import Statement
-from lakewright.data.lake.translated import WITH_DUCKDB, Computed, Kind, Translated, kind_of, refused, translated
 from lakewright.data.lake.types import storable
 from lakewright.data.lake.writing import fit
 from lakewright.errors import DataError, LakewrightError, UsageError
@@ -92,9 +94,7 @@ class OnSpark:
                     f"there are no rows to write to {table}", "check the source or the query that the rows come from"
                 )
         try:
-            return lake.add_files(
-                table, stored, files, mode=mode, properties=properties, transactions=transactions
-            )
+            return lake.add_files(table, stored, files, mode=mode, properties=properties, transactions=transactions)
         except UsageError:  # refused before its commit
             remove(files, place)
             raise
@@ -132,7 +132,7 @@ class OnSpark:
 
 
 def _session(session: SparkSession) -> SparkSession:
-    """One with the settings that a statement needs; without Connect, where the user may have this one, too, beside it."""
+    """One with the settings that a statement needs: beside this one, which the user may have set, but on Connect."""
     if context_of(session) is not None:
         session = session.newSession()
     for name, value in _SETTINGS.items():
@@ -196,11 +196,13 @@ def _run(lake: Lake, session: Session, step: Callable[[], Any]) -> Any:
                 "write them into a table (create table … as select …), or set it in the profile: workers: {config: "
                 f"{{{_TOO_LARGE}: 4g}}}}",
             ) from failure
-        condition = getattr(failure, "getCondition", lambda: None)() or ""
+        conditions = re.findall(r"\[([A-Z_]+)", message)
         if type(failure).__name__ in ("AnalysisException", "ParseException"):
             raise refused(f"Spark: {_first(message)}") from failure
-        if condition.startswith(_OF_VALUES):
-            raise DataError(f"the query failed on Spark: {_first(message)}", "correct the statement or its rows") from failure
+        if any(condition.startswith(_OF_VALUES) for condition in conditions):
+            raise DataError(
+                f"the query failed on Spark: {_first(message)}", "correct the statement or its rows"
+            ) from failure
         raise explained(failure, "run the statement") from failure
 
 
@@ -211,6 +213,7 @@ _OF_VALUES = (
 
 
 def _first(message: str) -> str:
-    """Without the plan and the stack."""
-    lines = [line.strip() for line in message.splitlines()]
+    """What it says, without the plan and the stack."""
+    begin = re.search(r"\[[A-Z_]+", message)
+    lines = [line.strip() for line in message[begin.start() if begin else 0 :].splitlines()]
     return " ".join(line for line in lines[:4] if line and not line.startswith(("at ", "'", "+-", "==")))[:400]
