@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 _AGGREGATES: set[str] = set()
 
 
-def from_of(select: exp.Select, of_all: bool = False) -> str:
-    """The text after FROM; `of_all`: also with the names of tables whose rows are only looked for."""
+def from_of(select: exp.Select) -> str:
+    """The text after FROM."""
     if not select.args.get("from_"):
         return "(SELECT 1)"
-    rest = [each.copy() for each in (*(select.args.get("joins") or ()), *(select.args.get("laterals") or ()))]
-    for join in rest if of_all else ():
-        if join.args.get("kind") in ("SEMI", "ANTI"):
-            join.set("kind", None)
+    rest = [*(select.args.get("joins") or ()), *(select.args.get("laterals") or ())]
     return " ".join([select.args["from_"].this.sql(Plain), *(each.sql(Plain) for each in rest)])
 
 
@@ -108,20 +105,19 @@ class Probed:
             _AGGREGATES.update(name.lower() for (name,) in found)
 
     def types(self, query: str) -> list[DuckDBPyType]:
+        return self.columns(query)[1]
+
+    def columns(self, query: str) -> tuple[list[str], list[DuckDBPyType]]:
         import duckdb
 
         try:
-            return list(self.connection.sql(query).types)
+            relation = self.connection.sql(query)
+            return list(relation.columns), list(relation.types)
         except duckdb.Error as error:
             raise refused(f"it cannot be translated ({first_line(error)})") from None
 
     def names(self, query: str, within: exp.Expr) -> list[str]:
-        import duckdb
-
-        try:
-            return list(self.connection.sql(ctes_around(within) + query).columns)
-        except duckdb.Error as error:
-            raise refused(f"it cannot be translated ({first_line(error)})") from None
+        return self.columns(ctes_around(within) + query)[0]
 
     def kind(self, of: DuckDBPyType) -> Kind:
         if str(of) not in self.kinds:

@@ -19,7 +19,6 @@ from lakewright.data.lake.spark_sql.nodes import (
     arguments_of,
     aside,
     ctes_around,
-    from_of,
     inside,
     is_aggregate,
     is_key,
@@ -58,6 +57,8 @@ class Plan:
     probed: Probed
     functions: dict[str, Computed] = field(default_factory=dict)
     outer: list[exp.Select] = field(default_factory=list)  # those around a query in an expression
+    kinds: dict[tuple[int, str], Kind] = field(default_factory=dict)
+    columns: dict[int, dict[str, dict[str, Kind]]] = field(default_factory=dict)
     keys: tuple[exp.Expr, ...] = ()  # what the rows are grouped by, above the grouping
 
     # Types
@@ -73,15 +74,59 @@ class Plan:
         if isinstance(node, exp.Grouping):
             return self.probed.kind(self.probed.types("SELECT 1::BIGINT")[0])
         text = self._typed(node, select)
-        source = from_of(select, of_all=True)
-        columns = [each.table.lower() for each in node.find_all(exp.Column) if each.table]
-        known = {each.alias_or_name.lower() for each in sources_of(select)}
+        if (id(select), text) not in self.kinds:
+            self.kinds[id(select), text] = self._asked(text, node, select)
+        return self.kinds[id(select), text]
+
+    def _asked(self, text: str, node: exp.Expr, select: exp.Select) -> Kind:
+        """DuckDB's type of the text, over rows that have the columns of the select's tables."""
+        named = [each.table.lower() for each in node.find_all(exp.Column) if each.table]
+        sources = self._columns_of(select)
+        if isinstance(node, exp.Column) and node.name.lower() in sources.get(node.table.lower(), {}):
+            return sources[node.table.lower()][node.name.lower()]
         for around in reversed(self.outer):
-            if any(name not in known for name in columns):
-                source += f", {from_of(around, of_all=True)}"
-                known |= {each.alias_or_name.lower() for each in sources_of(around)}
-        (of,) = self.probed.types(f"{ctes_around(select)}SELECT {text} FROM {source}")
+            if any(name not in sources for name in named):
+                sources = {**self._columns_of(around), **sources}
+        nulls = [
+            f"(SELECT {', '.join(f'NULL::{kind.name} AS {_quoted(name)}' for name, kind in columns.items())}) "
+            f"AS {_quoted(alias)}"
+            for alias, columns in sources.items()
+            if columns
+        ]
+        within = any(isinstance(each, exp.Query) for each in node.walk())
+        around_it = ctes_around(select) if within else ""
+        (of,) = self.probed.types(f"{around_it}SELECT {text} FROM {', '.join(nulls) or '(SELECT 1)'}")
         return self.probed.kind(of)
+
+    def _columns_of(self, select: exp.Select) -> dict[str, dict[str, Kind]]:
+        """The columns of each table of the select, by its alias."""
+        if id(select) not in self.columns:
+            before = ""
+            found: dict[str, dict[str, Kind]] = {}
+            for source in sources_of(select):
+                alias = source.alias_or_name
+                if not alias:
+                    raise refused("a table without a name")
+                inner = source.this
+                if (
+                    isinstance(source, exp.Subquery)
+                    and isinstance(inner, exp.Select)
+                    and not source.args["alias"].columns
+                ):
+                    with self._apart():
+                        found[alias.lower()] = {
+                            each.alias.lower(): self.kind(each.this, inner) for each in inner.expressions
+                        }
+                    continue
+                text = f"{before}{source.sql(Plain)}"
+                names, types = self.probed.columns(f"{ctes_around(select)}SELECT {_quoted(alias)}.* FROM {text}")
+                found[alias.lower()] = {
+                    name.lower(): self.probed.kind(of) for name, of in zip(names, types, strict=True)
+                }
+                if not isinstance(source, exp.Subquery):
+                    before = f"{text}, "  # a list that is unnested may be one of their columns
+            self.columns[id(select)] = found
+        return self.columns[id(select)]
 
     def _typed(self, node: exp.Expr, select: exp.Select) -> str:
         """The node's text, of which DuckDB tells the type: NULLs of their types for windows and aggregates in it."""
@@ -750,6 +795,10 @@ def _copied(node: exp.Expr, key: str) -> exp.Expr | None:
 
 def _changed(node: exp.Expr, change: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     return node.copy().transform(change)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _double(literal: exp.Expr) -> exp.Expr:
