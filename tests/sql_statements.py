@@ -248,6 +248,8 @@ OF_KINDS = [
     "select b, g, count(*) from {k} group by all order by all",
     "select distinct g, b from {k} order by all",
     "select distinct words from {k} order by all",
+    "select f + 0.0::float = 0 z, count(*) n from {k} group by z order by z",
+    "select abs(f) a, count(*) n from {k} where i <> 1 group by a order by a",
     "select distinct on (g) g, i from {k} order by g, i desc",
     "select count(*) n, day is null x from {k} group by x order by x",
     "select sum(case when b then i else 0 end) a, sum(coalesce(k, 0)) b, avg(length(t)) c from {k}",

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -26,8 +29,13 @@ from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.spark_sql import OnSpark
 from lakewright.data.lake.sql import insert_once, run_sql
 from lakewright.data.lake.tables import Lake
+from lakewright.data.rows.kinds import Kind
 from lakewright.errors import DataError, LakewrightError, UsageError
+from lakewright.model.recipe import Recipe, Wanted
+from lakewright.model.recipe.export import as_sql
 from lakewright.records import TableVersion
+from lakewright.settings.recipe import choose
+from lakewright.settings.sections import Prepare
 from lakewright.workers.spark import SparkSettings, SparkWorkers
 from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, SELECTS, K, P, T, fill
 
@@ -42,6 +50,18 @@ EQUAL = [
     *(select.format(**NAMES) for select in OF_KINDS),
 ]
 FEW = EQUAL[::12]
+RECIPE = {
+    "impute": {"inputs": ["age", "size"]},
+    "derive": {"columns": {"ratio": "fare / age", "short": "lower(substring(city, 1, 1))"}},
+    "days": {"step": "part_of", "parts": ["days", "month"]},
+    "aggregate": {"by": "short", "of": ["fare"], "statistics": ["median", "count"]},
+    "log": {"inputs": ["fare", "ratio"]},
+    "ordinal": {"order": {"size": ["low", "high"]}},
+    "bin": {"inputs": ["age"], "n_bins": 2, "result": "category"},
+    "frequency": {"inputs": ["short"]},
+    "one_hot": {"inputs": ["age", "short"]},
+    "native": {},
+}
 CONFIG: dict[str, Any] = {"spark.sql.shuffle.partitions": "2", "spark.driver.maxResultSize": "8m"}
 
 
@@ -128,6 +148,29 @@ class TestStandalone:
         with pytest.raises(kind, match=message) as caught:
             rows(lake, statement.format(**NAMES), on_cluster)
         assert caught.value.remedy
+
+    def test_a_recipe_as_a_statement(self, lake: Lake, on_cluster: OnSpark) -> None:
+        draw = random.Random(7)
+        values: dict[str, Any] = {
+            "age": [None if draw.random() < 0.1 else draw.gauss(7, 1) for _ in range(400)],
+            "fare": [draw.choice([draw.gauss(0, 30), 0.0, None]) for _ in range(400)],
+            "size": [draw.choice(["low", "high", None]) for _ in range(400)],
+            "city": [draw.choice(["Aachen", "Bonn", "aachen", "Köln", None, ""]) for _ in range(400)],
+            "sold": [datetime(1969, 12, 30) + timedelta(hours=draw.randrange(500_000)) for _ in range(400)],
+        }
+        kinds: dict[str, Kind] = {"age": "number", "fare": "number", "size": "category", "city": "category"}
+        kinds["sold"] = "time"
+        learner: Any = SimpleNamespace(name="trees", reads={"number": "native", "category": "native"})
+        steps: list[Any] = []
+        for step, own, inputs in choose([learner], kinds, Prepare.model_validate({"recipe": RECIPE}).recipe).values():
+            before = [Recipe(tuple(steps)).transformed(values)]
+            steps.append(step.fit(before, inputs, own, Wanted("row"))[0])
+        types = {"sold": pa.timestamp("us"), "size": pa.string(), "city": pa.string()}
+        lake.write("main.w.sales", pa.table({n: pa.array(v, types.get(n, pa.float64())) for n, v in values.items()}))
+        statement = as_sql(Recipe(tuple(steps)), kinds, "main.w.sales")
+        found, expected = rows(lake, statement, on_cluster), rows(lake, statement)
+        assert found.num_rows == 400 and found.num_columns > 15
+        assert_equal(found, expected, statement)
 
     def test_written_tables_are_equal(self, lake: Lake, on_cluster: OnSpark) -> None:
         steps = [
@@ -261,6 +304,10 @@ def _executor_of(pid: int, root: Path) -> int | None:
 class TestConnect:
     @pytest.mark.parametrize("statement", FEW)
     def test_the_answers_are_duckdbs(self, lake: Lake, on_connect: OnSpark, statement: str) -> None:
+        assert_equal(rows(lake, statement, on_connect), rows(lake, statement), statement)
+
+    def test_one_table_by_this_many_names(self, lake: Lake, on_connect: OnSpark) -> None:
+        statement = f"select a.id, b.id o from {T} a left join {OLD} b on a.id = b.id order by 1"
         assert_equal(rows(lake, statement, on_connect), rows(lake, statement), statement)
 
     def test_tables_and_errors(self, lake: Lake, on_connect: OnSpark) -> None:

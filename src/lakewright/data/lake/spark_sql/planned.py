@@ -108,11 +108,8 @@ class Plan:
                 if not alias:
                     raise refused("a table without a name")
                 inner = source.this
-                if (
-                    isinstance(source, exp.Subquery)
-                    and isinstance(inner, exp.Select)
-                    and not source.args["alias"].columns
-                ):
+                renamed = isinstance(source, exp.Subquery) and bool(source.args["alias"].columns)
+                if isinstance(source, exp.Subquery) and isinstance(inner, exp.Select) and not renamed:
                     with self._apart():
                         found[alias.lower()] = {
                             each.alias.lower(): self.kind(each.this, inner) for each in inner.expressions
