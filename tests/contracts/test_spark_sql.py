@@ -316,3 +316,11 @@ class TestConnect:
         with pytest.raises(DataError, match="Could not convert string"):
             run_sql(lake, "create table main.c.u as select u::int n from main.c.t", on_connect)
         assert [each["full_name"] for each in lake.list() if "main.c" in each["full_name"]] == ["main.c.t"]
+
+
+def test_sail_is_refused(lake: Lake, tmp_path: Path) -> None:
+    with clusters.sail(tmp_path) as url:
+        workers = SparkWorkers.open(SparkSettings(url=url, processes=1), 1)
+        with pytest.raises(UsageError, match="not Spark"):
+            rows(lake, f"select i from {K}", OnSpark(workers))
+        workers.session.stop()

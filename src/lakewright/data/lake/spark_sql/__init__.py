@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -119,7 +119,7 @@ class OnSpark:
             made = translated(session.query, session.connection, tables)
             ((zone,),) = session.connection.execute("SELECT current_setting('TimeZone')").fetchall()
             check_seen(self.workers, *(lake.place(rows.table) for rows in session.views.values()))
-            spark = _session(self.workers.session)
+            spark = _run(lake, session, lambda: _session(self.workers.session))
             try:
                 for number, (rows, own) in enumerate(zip(session.views.values(), columns, strict=True)):
                     _run(lake, session, partial(_view, spark, lake, f"{prefix}{number}", number, rows, own))
@@ -132,16 +132,25 @@ class OnSpark:
 
 
 def _session(session: SparkSession) -> SparkSession:
-    """One with the settings that a statement needs: beside this one, which the user may have set, but on Connect."""
+    """One with the settings that a statement needs: beside this one, which the user may have set, but on Connect.
+    Raises UsageError where they have no effect."""
     if context_of(session) is not None:
         session = session.newSession()
     for name, value in _SETTINGS.items():
-        try:
+        with suppress(Exception):  # what a server does not know, it shows below
             session.conf.set(name, value)
-        except Exception:  # Sail does not know each
-            if name == "spark.sql.ansi.enabled":
-                raise
-    return session
+    try:
+        session.sql("SELECT CAST(2147483647 AS INT) + CAST(1 AS INT)").collect()
+    except Exception as failure:
+        if "OVERFLOW" not in str(failure):
+            raise
+        return session
+    raise UsageError(
+        "the workers' server is not Spark, or an older one: it computes 2147483647 + 1 without an error, so its answers "
+        "are not DuckDB's",
+        "name a cluster or a Connect server of Spark 4 (Sail is for other work), or let DuckDB run SQL (profiles.yml: "
+        "sql: duckdb)",
+    )
 
 
 def _view(spark: SparkSession, lake: Lake, name: str, number: int, rows: Rows, kinds: list[Kind]) -> None:
