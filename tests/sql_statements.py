@@ -317,6 +317,9 @@ OF_KINDS = [
     "select x.i, x.p.y q from (select i, point p from {k}) x order by all",
     "select to_json(point) a, json_extract_string(to_json(point), '$.y') b, [1, null]::double[] c from "
     "{k} order by all",
+    "select to_json({{'Id': i, 'B c': {{'Cd': t}}}}) a, {{'Id': i}}.id b, "
+    "row(i)::struct(Zx int)::json c from {k} order by i",
+    "select struct_pack(Kd := i) s, to_json(struct_pack(Kd := i)) j, typeof({{'Id': i}}) t from {k} order by i",
     # tables and values
     "select * from range(3) r(n) order by n",
     "select v.a, v.b from (values (1, 'x'), (2, null), (null, 'z')) v(a, b) order by all",

@@ -128,7 +128,8 @@ class OnSpark:
                 yield session, kinds, schema, partial(_frame, spark, made, len(schema))
             finally:
                 for number in range(len(session.views)):
-                    spark.catalog.dropTempView(f"{prefix}{number}")
+                    with suppress(Exception):  # the cluster may be gone
+                        spark.catalog.dropTempView(f"{prefix}{number}")
 
 
 def _session(session: SparkSession) -> SparkSession:
@@ -146,8 +147,8 @@ def _session(session: SparkSession) -> SparkSession:
             raise
         return session
     raise UsageError(
-        "the workers' server is not Spark, or an older one: it computes 2147483647 + 1 without an error, so its answers "
-        "are not DuckDB's",
+        "the workers' server is not Spark, or an older one: it computes 2147483647 + 1 without an error, so that its "
+        "answers are not DuckDB's",
         "name a cluster or a Connect server of Spark 4 (Sail is for other work), or let DuckDB run SQL (profiles.yml: "
         "sql: duckdb)",
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 _AGGREGATES: set[str] = set()
+_VOLATILE: set[str] = set()
 
 
 def from_of(select: exp.Select) -> str:
@@ -74,6 +75,11 @@ def is_aggregate(node: exp.Expr) -> bool:
     return isinstance(node, exp.Func) and name_of(node) in _AGGREGATES
 
 
+def is_volatile(name: str) -> bool:
+    """Whether DuckDB's function has another value at each call or in each statement."""
+    return name in _VOLATILE
+
+
 def is_predicate(node: exp.Expr) -> bool:
     return isinstance(node, exp.Exists) or (isinstance(node, exp.In) and bool(node.args.get("query")))
 
@@ -99,10 +105,12 @@ class Probed:
         self.kinds: dict[str, Kind] = {}
         self.constants: dict[str, str] = {}
         if not _AGGREGATES:
-            found = connection.execute(
-                "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
-            ).fetchall()
-            _AGGREGATES.update(name.lower() for (name,) in found)
+            listed = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE "
+            for names, condition in (
+                (_VOLATILE, "stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"),
+                (_AGGREGATES, "function_type = 'aggregate'"),
+            ):
+                names.update(name.lower() for (name,) in connection.execute(listed + condition).fetchall())
 
     def types(self, query: str) -> list[DuckDBPyType]:
         return self.columns(query)[1]

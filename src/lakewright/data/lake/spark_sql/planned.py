@@ -25,6 +25,7 @@ from lakewright.data.lake.spark_sql.nodes import (
     is_leaf,
     is_predicate,
     is_special,
+    is_volatile,
     leaves_of,
     name_of,
     sources_of,
@@ -36,13 +37,11 @@ _IN_ORDER = {
     *("group_concat", "list", "listagg", "max_by", "min_by", "mode", "string_agg", "approx_quantile", "approx_top_k"),
     *("reservoir_quantile", "argmax", "argmin", "histogram_exact", "fsum", "kahan_sum", "sumkahan", "favg"),
 }
-# Each call has another value, or they mean this connection.
-_VOLATILE = {
-    *("random", "rand", "setseed", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "currval", "txid_current"),
-    *("getvariable", "current_setting", "current_database", "current_schema", "current_schemas", "current_query"),
-    *("current_catalog", "current_user", "session_user", "pg_sleep", "query", "query_table", "version", "getenv"),
-    *("get_current_time", "current_localtime", "localtime", "current_localtimestamp", "localtimestamp", "current_time"),
-    *("transaction_timestamp", "get_current_timestamp", "current_role", "user", "age", "sleep_ms", "icu_collate"),
+# Words and functions that mean this connection or moment, beside those that DuckDB itself lists as volatile.
+_OF_HERE = {
+    *("alias", "current_catalog", "current_role", "current_time", "current_user", "session_user", "user", "version"),
+    *("localtime", "localtimestamp", "current_localtime", "current_localtimestamp", "query", "query_table", "getenv"),
+    *("rand", "age"),
 }
 _WHOLE = ("tinyint", "smallint", "integer", "bigint")
 _COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
@@ -145,7 +144,7 @@ class Plan:
         places = list(zip(node.walk(bfs=False), copy.walk(bfs=False), strict=True))
         for each, place in places:
             if id(each) in changed:
-                place.replace(parse_one(f"CAST(NULL AS {changed[id(each)]})", dialect=Plain))
+                place.replace(expression=parse_one(f"CAST(NULL AS {changed[id(each)]})", dialect=Plain))
         return copy.sql(Plain)
 
     # Queries
@@ -476,6 +475,8 @@ class Plan:
             if node.is_string or (node.name.isdecimal() and int(node.name) < 2**63):
                 return node.copy()
             return None
+        if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal) and node.this.name.isdecimal():
+            return node.copy() if int(node.this.name) < 2**31 else None
         if isinstance(node, exp.Boolean):
             return node.copy()
         if isinstance(node, exp.Null):
@@ -814,5 +815,5 @@ def _carries_all(kind: Kind) -> bool:
 def _check_functions(node: exp.Expr) -> None:
     for each in node.find_all(exp.Func):
         name = name_of(each)
-        if name in _VOLATILE or (isinstance(each, exp.Anonymous) and name in _VOLATILE):
+        if name in _OF_HERE or is_volatile(name):
             raise refused(f"{name}(…) has another value at each call, or in each worker")

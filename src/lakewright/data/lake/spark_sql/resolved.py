@@ -31,7 +31,9 @@ def with_views(tree: exp.Expr, tables: Mapping[tuple[str, str, str], tuple[str, 
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
         if not alias.args.get("this"):
             alias.set("this", exp.to_identifier(table.name, quoted=True))
-        table.replace(exp.Table(this=exp.to_identifier(view, quoted=True), alias=alias, joins=table.args.get("joins")))
+        table.replace(
+            expression=exp.Table(this=exp.to_identifier(view, quoted=True), alias=alias, joins=table.args.get("joins"))
+        )
     for column in list(tree.find_all(exp.Column)):
         if (
             column.args.get("catalog")
@@ -56,10 +58,13 @@ def prepared(tree: exp.Expr, probed: Probed) -> exp.Expr:
     if isinstance(tree, exp.Values):
         tree = exp.select("*").from_(_of_values(tree, named=False))
     for values in list(tree.find_all(exp.Values)):
-        values.replace(_of_values(values))
+        values.replace(expression=_of_values(values))
     for table in list(tree.find_all(exp.Table)):
         if isinstance(table.this, exp.Func) and table.this.name.lower() in ("range", "generate_series"):
-            table.replace(_of_series(table, table.this))
+            table.replace(expression=_of_series(table, table.this))
+    for node in tree.find_all(exp.Identifier):  # the names of fields stay as they are written
+        if isinstance(node.parent, exp.PropertyEQ | exp.ColumnDef | exp.Kwarg | exp.Dot):
+            node.meta["case_sensitive"] = True
     for node in list(tree.find_all(exp.Comprehension)):
         _as_lambdas(node)
     for node in list(tree.find_all(exp.Func)):
@@ -67,7 +72,7 @@ def prepared(tree: exp.Expr, probed: Probed) -> exp.Expr:
         if (name in _NOW and not node.expressions and not node.this) or (
             isinstance(node, exp.Anonymous) and name in _NOW
         ):
-            node.replace(probed.constant(_NOW[name]))
+            node.replace(expression=probed.constant(_NOW[name]))
     tree = _all(tree, exp.Select, lambda each: _of_names(each, probed))
     return _all(tree, exp.SetOperation, lambda each: _by_place(each, probed))
 
@@ -81,7 +86,7 @@ def _all(tree: exp.Expr, kind: type[exp.Expr], change: Callable[[Any], exp.Expr]
         if node is tree:
             tree = made
         else:
-            node.replace(made)
+            node.replace(expression=made)
     return tree
 
 
@@ -123,7 +128,7 @@ def _as_lambdas(node: exp.Comprehension) -> None:
         iterated = f"list_filter({iterated}, lambda {name} : {where.sql(Plain)})"
     made = parse_one(f"list_transform({iterated}, lambda {name} : {each})", dialect=Plain)
     place = node.parent if isinstance(node.parent, exp.Array) else node
-    place.replace(made)
+    place.replace(expression=made)
 
 
 def _of_names(select: exp.Select, probed: Probed) -> exp.Select:
@@ -143,14 +148,14 @@ def _of_names(select: exp.Select, probed: Probed) -> exp.Select:
     for at, projection in enumerate(list(select.expressions)):
         if isinstance(projection, exp.Columns):
             names = probed.names(f"SELECT {projection.sql(Plain)} FROM {source}", select)
-            select.expressions[at].replace([exp.column(name, quoted=True) for name in names])
+            select.expressions[at].replace(expression=[exp.column(name, quoted=True) for name in names])
         elif projection.find(exp.Columns):
             raise refused("COLUMNS(…) within an expression is not translated")
     for place in [each for each in inside_of(select) if isinstance(each, exp.PositionalColumn)]:
         names = probed.names(f"SELECT * FROM {source}", select)
         if not 0 < int(place.name) <= len(names):
             raise refused(f"there is no column #{place.name}")
-        place.replace(exp.column(names[int(place.name) - 1], quoted=True))
+        place.replace(expression=exp.column(names[int(place.name) - 1], quoted=True))
     joins = select.args.get("joins") or []
     for at, join in enumerate(joins):
         if join.args.get("method") != "NATURAL":
@@ -202,9 +207,9 @@ def _distinct_aliases(select: exp.Select) -> list[str]:
         name = projection.alias_or_name or f"_col_{at}"
         if name.lower() in (each.lower() for each in names):  # nothing refers to the second one
             name = f"{name}_lw{at}"
-            projection.replace(aliased(projection.unalias().copy(), name))
+            projection.replace(expression=aliased(projection.unalias().copy(), name))
         elif not isinstance(projection, exp.Alias):
-            projection.replace(aliased(projection.copy(), name))
+            projection.replace(expression=aliased(projection.copy(), name))
         names.append(name)
     return names
 
@@ -223,7 +228,7 @@ def _expand_order(order: exp.Order | None, names: list[str]) -> None:
                 ordered = each.copy()
                 ordered.set("this", exp.column(name, quoted=True))
                 made.append(ordered)
-            each.replace(made)
+            each.replace(expression=made)
 
 
 def _without_qualify(select: exp.Select) -> exp.Select:
