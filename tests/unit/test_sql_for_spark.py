@@ -87,6 +87,8 @@ def test_duckdb_computes_the_rest(lake: Lake, query: str, computed: list[tuple[s
         ("select lag(i) over (partition by g) l from {k}", "over rows without an order"),
         ("select distinct on (g) i from {k}", "any of the rows"),
         ('select to_json(x) j from (select i as "Id" from {k}) x', "names sqlglot writes in lower case"),
+        ("select i from {k} where (i, k) in (select id, id from {p})", "several columns"),
+        ("select * from {k} a, lateral (select a.i + 1 as z) q", "lateral"),
         ("select alias(i) a from {k}", "another value"),
         ("select uuid() u", "another value at each call"),
         ("select sum(i) over (order by i range between 1 preceding and current row) s from {k}", "RANGE of values"),

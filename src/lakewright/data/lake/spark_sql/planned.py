@@ -610,7 +610,9 @@ class Plan:
             return exp.Exists(this=self._inner(node.this.unnest(), select))
         if isinstance(node, exp.In):
             query = node.args["query"].unnest()
-            (other,) = self._kinds_of_inner(query, select)
+            if len(found := self._kinds_of_inner(query, select)) != 1:
+                raise refused("IN compares several columns", "write it as EXISTS, or as a semi join")
+            (other,) = found
             own = self.kind(node.this, select)
             if own.is_nested or (own.name != other.name and not {own.id, other.id} <= {*_WHOLE}):
                 raise refused(f"IN compares {own.name} with {other.name}", "cast one of them")

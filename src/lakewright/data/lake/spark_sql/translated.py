@@ -63,5 +63,8 @@ def translated(
     if any(not any(each is one for one in shown) for each in tree.find_all(exp.TableColumn)) and text != text.lower():
         raise refused("a whole row is a value, whose names sqlglot writes in lower case", "name its columns")
     plan = Plan(probed)
-    query = plan.query(tree)
-    return Translated(query.sql("spark"), list(plan.functions.values()))
+    try:
+        query = plan.query(tree)
+        return Translated(query.sql("spark"), list(plan.functions.values()))
+    except (SqlglotError, RecursionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise refused(f"it has a form that the translation does not know ({first_line(error)})") from error
