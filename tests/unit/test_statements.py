@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import duckdb
 import pyarrow as pa
 import pytest
@@ -13,87 +11,8 @@ from hypothesis import strategies as st
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import DataError, UsageError
+from sql_statements import FROMS, OLD, OLDER, ORDERS, PEOPLE, SELECTS, P, T, fill
 
-ORDERS = pa.table(
-    {
-        "id": list(range(1, 9)),
-        "Customer": ["ann", "bob", None, "ann", "cid", "bob", "ann", "dee"],
-        "amount": [3.5, 20.0, 7.25, None, 1.0, 12.5, 9.0, 4.0],
-        "day": pa.array([19_000 + 9 * i for i in range(8)], pa.date32()),
-        "tags": [["a"], [], ["b", "a"], None, ["c"], ["a", "c"], [], ["b"]],
-        "s": [{"t": i, "u": f"v{i}"} for i in range(8)],
-        "attributes": [json.dumps({"http.status": 200 + i, "a[0]": i, "b": {"c": i}}) for i in range(8)],
-        "note": ["it's", 'a "q"', "-- no comment", "/* nor this */", "main.shop.orders", "ü€😀", "", None],
-    }
-)
-PEOPLE = pa.table({"Customer": ["ann", "bob", "cid"], "city": ["Ulm", "Bonn", "Köln"], "id": [1, 2, 3]})
-OLDER = ORDERS.slice(0, 5)
-
-T, P, OLD = "main.shop.orders", "main.shop.people", "main.shop.orders@v0"
-# Each {o}, {p}, {v} is a table: orders, people, the older version of orders.
-FROMS = [
-    "{o}",
-    "{o} as orders",
-    "(select * from {o}) orders",
-    "{v} orders",
-    "(from {o} union all from {v}) as orders",
-    "/* {{o}} ' */ {o} -- it's main.shop.orders\n",
-]
-SELECTS = [
-    "select * from {f} order by all",
-    "select count(*), count(id), sum(id), sum(amount), avg(amount) from {f}",
-    'select "Customer" c, sum(id) s, list(id order by id) l from {f} group by all order by all',
-    "select orders.id, orders.s.t, s['u'], s from {f} order by id",
-    "select attributes->>'http.status' h, attributes->>'a[0]' a, attributes->'b'->>'c' c from {f} order by all",
-    "select attributes->>'$.b.c' x, json_extract(attributes, '$.\"http.status\"') y from {f} order by all",
-    "select id, row_number() over w r, sum(id) over w s, lag(amount, 1, 0) over (partition by customer order by id) g "
-    "from {f} window w as (order by id, amount) order by all",
-    "select tags[1] t, len(tags) n, list_transform(tags, lambda x: x || '!') m, [x for x in tags if x > 'a'] k "
-    "from {f} order by all",
-    "select unnest(tags) t, id from {f} order by all",
-    "select date_trunc('month', day) m, day + interval 3 day d, date_diff('day', day, date '2025-01-01') n, "
-    "extract(year from day) y, strftime(day, '%d.%m.%Y') f from {f} order by all",
-    "select note, 'it''s main.shop.orders' a, $$main.shop.orders'$$ b, e'\\'\\n' c, length(note) n from {f} "
-    "order by all",
-    "with orders as (select id, note from {f}), n as (select count(*) n from orders) "
-    "select * from orders, n order by all",
-    "select * exclude (s, tags, attributes), id * 2 as \"main.shop.orders\" from {f} order by all",
-    "select columns('^(id|am)') from {f} order by all",
-    "select * replace (upper(note) as note) from {f} order by all",
-    "select id, case when amount > 5 then 'big' when amount is null then null else 'small' end k from {f} order by all",
-    "select distinct on (customer) customer, id from {f} order by customer, id",
-    "select id from {f} where id in (select id from {p}) or note like '%main.shop%' order by all",
-    "select id from {f} where exists (from {p} p where p.customer = orders.customer) order by all",
-    "select id, (select city from {p} p where p.customer = orders.customer) c from {f} order by all",
-    "select o.id, p.city, p.id from {f} join {p} p on p.customer = orders.customer, (select 1 as id) o order by all",
-    "select * from {f} left join {p} using (customer) order by all",
-    "select id from {f} except select id from {p} order by 1",
-    "select id, note from {f} union all by name select city as note, id from {p} order by all",
-    "select customer, id from {f} qualify row_number() over (partition by customer order by id) = 1 order by all",
-    "select customer, day, sum(id) s, grouping(customer) g from {f} group by rollup (customer, day) order by all",
-    "select sum(id) filter (where amount > 5) f, max_by(note, amount) m, mode(customer) o, "
-    "quantile_cont(amount, 0.5) q from {f}",
-    "select * from (select customer, id from {f}) pivot (count(*) for customer in ('ann', 'bob')) order by all",
-    "select * from (select id, s.t as t, length(note) as n from {f}) unpivot (v for k in (t, n)) order by all",
-    "select map {{'a': id}} m, {{'x': sum(id), 'y': [sum(id)]}} n, struct_pack(a := id) p from {f} "
-    "group by id order by all",
-    "select try_cast(note as int) i, id::varchar || note v, amount::decimal(10, 2) d, id::hugeint h from {f} "
-    "order by all",
-    "select id % 3 as k, count(*) n from {f} group by k having count(*) > 1 order by k limit 2 offset 0",
-    "from {f} select id, id as id, note order by id",
-    "select #1 from {f} order by 1",
-    "select o from (select id, note from {f}) o order by all",
-    "with recursive r(n) as (select 1 union all select n + 1 from r where n < 4) "
-    "select n, count(id) from r left join {f} on id = n group by n order by n",
-    "select a.id, b.id, a.note from {f} join {o} a using (id) asof join {v} b on a.id >= b.id order by all",
-    "select list_reduce(list(id order by id), lambda x, y: x + y) r, regexp_extract(max(note), '(\\w+)', 1) e from {f}",
-    "select id from {f} where note = 'main.shop.orders' or note similar to '.*\"q\".*' order by id",
-    "select orders.s.t t, main.shop.orders u from {f}, (select {{'orders': 7}} as shop) as main order by all",
-    "values (1, 'main.shop.orders'), (2, (select max(note) from {f}))",
-    "select id, sum(id) over (order by id rows between 1 preceding and current row) s from {f} order by all",
-    "select bool_and(id > 0) b, string_agg(customer, ', ' order by id) c, approx_count_distinct(id) d, min(day) m "
-    "from {f}",
-]  # fmt: skip
 STATEMENTS = [
     # each select from two of the sources, and from all of them in the slow part
     pytest.param(select.replace("{f}", source), marks=[] if (i + j) % 3 == 0 else pytest.mark.slow)
@@ -106,9 +25,7 @@ STATEMENTS = [
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     folder = tmp_path_factory.mktemp("lake")
     lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
-    lake.write(T, OLDER)
-    lake.write(T, ORDERS.slice(5), mode="append")
-    lake.write(P, PEOPLE)
+    fill(lake)
     return lake
 
 

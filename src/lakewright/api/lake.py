@@ -52,9 +52,7 @@ def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
 
     Raises UsageError if the statement is wrong or not supported, NotFound if a table does not exist.
     """
-    from lakewright.data.lake.sql import run_sql
-
-    return run_sql(opened(profile).lake, query)
+    return opened(profile).sql(query)
 
 
 def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:
@@ -63,7 +61,8 @@ def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[T
     """
     from lakewright.data.lake.sql import insert_once as inserted
 
-    return inserted(opened(profile).lake, query, name)
+    workspace = opened(profile)
+    return inserted(workspace.lake, query, name, workspace.runs_sql())
 
 
 def profile(

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import models_json_schema
@@ -191,6 +191,11 @@ class Profile(Settings):
         description="where parts of work run, the trials of a search for example: a name, or a mapping of a name and "
         "its settings",
     )
+    sql: Literal["duckdb", "spark"] = Field(
+        default="duckdb",
+        description="what runs SQL statements, with the same answers: DuckDB on this machine, or the Spark cluster of "
+        "`workers`",
+    )
     training: TrainingSettings = Field(
         default=TrainingSettings(), description="how many processes train one network together"
     )
@@ -296,6 +301,11 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         raise ProfileError(f"{path} has no profile {chosen!r}", nearest(chosen, profiles or ()))
     profile = _placed(checked[chosen], path.resolve().parent)
     profile._name, profile._file = chosen, file
+    if profile.sql == "spark" and profile.workers.name != "spark":
+        raise ProfileError(
+            f"{profile.where('sql')}: sql is spark, and the profile's workers are {profile.workers.name}",
+            "name the cluster (workers: {name: spark, url: spark://HOST:7077}), or leave sql out",
+        )
     return profile
 
 

@@ -37,7 +37,11 @@ from lakewright.workspace.mirror import SEND_ORDER, Mirror
 from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.lake.sql import RunsSql
     from lakewright.data.lake.tables import Lake
+    from lakewright.records import TableVersion
     from lakewright.workers import Workers
     from lakewright.workspace.tracking import StageLog, Tracking
 
@@ -143,6 +147,23 @@ class Workspace:
         """Those of the profile. Raises UsageError where they cannot be reached."""
         settings = self.profile.workers
         return plugins.WORKERS.find(settings.name).open(settings, self.threads)
+
+    def sql(self, query: str) -> pa.Table | TableVersion:
+        """Run one SQL statement where the profile says: see `lakewright.data.lake.sql.run_sql`."""
+        from lakewright.data.lake.sql import run_sql
+
+        return run_sql(self.lake, query, self.runs_sql())
+
+    def runs_sql(self) -> RunsSql:
+        """DuckDB, or the profile's Spark cluster. Raises UsageError where that cannot be reached."""
+        from lakewright.data.lake.sql import IN_DUCKDB
+
+        if self.profile.sql == "duckdb":
+            return IN_DUCKDB
+        from lakewright.data.lake.spark_sql import OnSpark
+        from lakewright.workers.spark import SparkWorkers
+
+        return OnSpark(SparkWorkers.open(self.profile.workers, self.threads))
 
     @property
     def device(self) -> str:

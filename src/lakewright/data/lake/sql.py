@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -30,7 +30,51 @@ if TYPE_CHECKING:
 _ZONED = "TIME WITH TIME ZONE"  # DuckDB's name of the type
 
 
-def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
+class RunsSql(Protocol):
+    """What runs a statement: DuckDB in this process (`InDuckDB`), or Spark (spark_sql.py)."""
+
+    def rows(self, lake: Lake, statement: Statement) -> pa.Table: ...
+
+    def write(
+        self,
+        lake: Lake,
+        statement: Statement,
+        *,
+        mode: Literal["overwrite", "create", "append"],
+        properties: Mapping[str, str],
+        transactions: Mapping[str, tuple[int | None, int]] = {},
+    ) -> TableVersion:
+        """Its rows as the next version of its target, in one commit."""
+
+
+class InDuckDB:
+    def rows(self, lake: Lake, statement: Statement) -> pa.Table:
+        with Session(lake, statement) as session:
+            rows = session.stream()
+            return pa.Table.from_batches(list(rows), rows.schema)
+
+    def write(
+        self,
+        lake: Lake,
+        statement: Statement,
+        *,
+        mode: Literal["overwrite", "create", "append"],
+        properties: Mapping[str, str],
+        transactions: Mapping[str, tuple[int | None, int]] = {},
+    ) -> TableVersion:
+        table = str(statement.target)
+        columns = lake.scan(lake.version(table)).schema.names if mode == "append" else None
+        with Session(lake, statement) as session:
+            rows = session.stream()
+            if columns is not None:
+                rows = _renamed(rows, by_position(rows.schema, columns, table))
+            return lake.write(table, rows, mode=mode, properties=properties, transactions=transactions)
+
+
+IN_DUCKDB = InDuckDB()
+
+
+def run_sql(lake: Lake, query: str, by: RunsSql = IN_DUCKDB) -> pa.Table | TableVersion:
     """The rows of a select, or the table version that a `create table … as` or `insert into … select` wrote.
 
     Every table is read at one version throughout the statement. `insert` matches columns by position, as SQL does.
@@ -40,19 +84,15 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     """
     statement = parse(query)
     if statement.target is None:
-        with _Session(lake, statement) as session:
-            rows = session.stream()
-            return pa.Table.from_batches(list(rows), rows.schema)
+        return by.rows(lake, statement)
     if statement.inserts:
-        return _insert(lake, statement)
+        return by.write(lake, statement, mode="append", properties={"sql": query})
     if not statement.replaces and _exists(lake, str(statement.target)):
         raise already_exists(statement.target)  # before the query runs; `create` checks again
-    mode: Literal["overwrite", "create"] = "overwrite" if statement.replaces else "create"
-    with _Session(lake, statement) as session:
-        return lake.write(str(statement.target), session.stream(), mode=mode, properties={"sql": query})
+    return by.write(lake, statement, mode="overwrite" if statement.replaces else "create", properties={"sql": query})
 
 
-def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
+def insert_once(lake: Lake, query: str, name: str, by: RunsSql = IN_DUCKDB) -> tuple[TableVersion, bool]:
     """The version that an `insert into … select` wrote under this name, and whether this call wrote it.
 
     The rows are written once, even if the statement runs under the name many times or in several processes at once: the
@@ -68,8 +108,10 @@ def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
     number = int(hashlib.sha256(query.encode()).hexdigest()[:15], 16)
     recorded = lake.transactions(table, [application])[application]
     if recorded is None:
+        once = {application: (None, number)}
         try:
-            return _insert(lake, statement, {application: (None, number)}, {"once": name}), True
+            properties = {"sql": query, "once": name}
+            return by.write(lake, statement, mode="append", properties=properties, transactions=once), True
         except Busy:
             recorded = lake.transactions(table, [application])[application]
             if recorded is None:  # another process wrote other rows
@@ -77,24 +119,6 @@ def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
     if recorded != number:
         raise UsageError(f"{table} holds rows of another statement under the name {name!r}", "choose another name")
     return lake.find_commit(table, "once", name) or lake.version(table), False
-
-
-def _insert(
-    lake: Lake,
-    statement: Statement,
-    transactions: Mapping[str, tuple[int | None, int]] = {},
-    properties: Mapping[str, str] = {},
-) -> TableVersion:
-    table = str(statement.target)
-    columns = lake.scan(lake.version(table)).schema.names
-    with _Session(lake, statement) as session:
-        return lake.write(
-            table,
-            _by_position(session.stream(), columns, table),
-            mode="append",
-            properties={"sql": statement.written, **properties},
-            transactions=transactions,
-        )
 
 
 def _exists(lake: Lake, table: str) -> bool:
@@ -105,56 +129,62 @@ def _exists(lake: Lake, table: str) -> bool:
     return True
 
 
-def _by_position(rows: pa.RecordBatchReader, columns: list[str], table: str) -> pa.RecordBatchReader:
-    if len(rows.schema) != len(columns):
+def by_position(schema: pa.Schema, columns: list[str], table: str) -> pa.Schema:
+    """The query's columns under the names of the table's. Raises DataError where it has others than so many."""
+    if len(schema) != len(columns):
         raise DataError(
-            f"{table} has {len(columns)} columns ({', '.join(columns)}), the query gives {len(rows.schema)}",
+            f"{table} has {len(columns)} columns ({', '.join(columns)}), the query gives {len(schema)}",
             "select one value for each column, in this order",
         )
-    schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, columns, strict=True)])
+    return pa.schema([field.with_name(name) for field, name in zip(schema, columns, strict=True)])
+
+
+def _renamed(rows: pa.RecordBatchReader, schema: pa.Schema) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(
         schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in rows)
     )
 
 
-class _Rows:
+class Rows:
     """One version of a table, in the columns `names`, as an Arrow stream that DuckDB can read again and again."""
 
-    def __init__(self, lake: Lake, table: TableVersion, names: set[str] | None) -> None:
+    def __init__(self, lake: Lake, table: TableVersion, names: set[str] | None, empty: bool = False) -> None:
         schema = lake.scan(table).schema
         included = [name for name in schema.names if names is None or name.lower() in names]
-        self.lake, self.table, self.columns = lake, table, included or schema.names[:1]
+        self.lake, self.table, self.columns, self.empty = lake, table, included or schema.names[:1], empty
         self.schema = pa.schema([schema.field(name) for name in self.columns])
         self.failures: list[BaseException] = []  # DuckDB turns them into text
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         def batches() -> Iterator[pa.RecordBatch]:
             # DuckDB also opens a stream only to read its columns: the scan begins with the first batch.
-            yield from self.lake.scan(self.table, self.columns, any_year=True)
+            if not self.empty:
+                yield from self.lake.scan(self.table, self.columns, any_year=True)
 
         rows = keep_failure(batches(), self.failures)
         return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)
 
 
-class _Session:
-    """A DuckDB connection that can run one query and nothing else."""
+class Session:
+    """A DuckDB connection that can run one query and nothing else; over `empty` tables, to learn what it gives."""
 
-    def __init__(self, lake: Lake, statement: Statement) -> None:
-        self.views: dict[tuple[str, TableName], _Rows] = {}  # by their catalog and their table
+    def __init__(self, lake: Lake, statement: Statement, *, empty: bool = False, prefix: str = "table_") -> None:
+        self.views: dict[tuple[str, TableName], Rows] = {}  # by their catalog and their table
+        self.empty, self.prefix = empty, prefix
         self.query = self._placed(lake, statement)
         self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
 
-    def __enter__(self) -> _Session:
+    def __enter__(self) -> Session:
         import duckdb
 
         self.connection: DuckDBPyConnection = duckdb.connect(config={"temp_directory": self.spill.name})
         for catalog in dict.fromkeys(catalog for catalog, _ in self.views):
             self.connection.execute(f"ATTACH ':memory:' AS \"{catalog}\"")
         for number, ((catalog, table), rows) in enumerate(self.views.items()):
-            self.connection.register(f"table_{number}", rows)
+            self.connection.register(f"{self.prefix}{number}", rows)
             schema = f'"{catalog}"."{table.schema}"'
             self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            self.connection.execute(f'CREATE VIEW {schema}."{table.table}" AS FROM table_{number}')
+            self.connection.execute(f'CREATE VIEW {schema}."{table.table}" AS FROM {self.prefix}{number}')
         for setting in ("enable_external_access", "python_enable_replacements"):
             self.connection.execute(f"SET {setting} = false")
         self.connection.execute("SET lock_configuration = true")
@@ -165,23 +195,23 @@ class _Session:
         self.spill.cleanup()
 
     def stream(self) -> pa.RecordBatchReader:
-        relation = self._explained(lambda: self.connection.sql(self.query))
+        relation = self.explained(lambda: self.connection.sql(self.query))
         names = list(_distinct(relation.columns))
         kinds = [str(kind) for kind in relation.types]
         if any(_ZONED in kind for kind in kinds):  # as text: Arrow's times of a day have no zone
             casts = [f"::{kind.replace(_ZONED, 'VARCHAR')}" if _ZONED in kind else "" for kind in kinds]
             relation = relation.project(", ".join(f"#{at}{cast}" for at, cast in enumerate(casts, start=1)))
-        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
+        reader: pa.RecordBatchReader = self.explained(relation.to_arrow_reader)
         types = map(_stored, relation.types, reader.schema.types)
         schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
 
         def batches() -> Iterator[pa.RecordBatch]:
-            while (batch := self._explained(lambda: next(reader, None))) is not None:
+            while (batch := self.explained(lambda: next(reader, None))) is not None:
                 yield cast(batch.rename_columns(names), schema)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _explained(self, step: Callable[[], Any]) -> Any:
+    def explained(self, step: Callable[[], Any]) -> Any:
         import duckdb
 
         try:
@@ -205,7 +235,7 @@ class _Session:
             catalog = f"{each.table.catalog}@{version}"
             if (catalog, each.table) not in self.views:
                 pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
-                self.views[catalog, each.table] = _Rows(lake, pinned, names)
+                self.views[catalog, each.table] = Rows(lake, pinned, names, self.empty)
             text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
         return text.decode()
 

@@ -123,7 +123,7 @@ class Lake:
         schema: pa.Schema,
         files: Sequence[Written],
         *,
-        mode: Literal["overwrite", "append"] = "append",
+        mode: Literal["overwrite", "append", "create"] = "append",
         properties: Mapping[str, str] = {},
         comment: str = "",
         transactions: Mapping[str, tuple[int | None, int]] = {},
@@ -385,7 +385,7 @@ class Lake:
         }
 
     def sql(self, query: str) -> pa.Table | TableVersion:
-        """Run one SQL statement: see `lakewright.data.lake.sql.run_sql`."""
+        """Run one SQL statement in DuckDB: see `lakewright.data.lake.sql.run_sql`."""
         from lakewright.data.lake.sql import run_sql
 
         return run_sql(self, query)
