@@ -53,7 +53,6 @@ def line_of(text: str) -> int:
     [
         ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "error", "instance_type", "no longer exists"),
         ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "may be unavailable"),
-        ({"processing": {"count": 2}}, [], "error", "count", "would each run the whole stage"),
         ({"image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}, [], "error", "image", "the region is us-east-1"),
         ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "starts from the beginning"),
         ({"training": {"spot": True, "hours": 4, "wait_hours": 2}}, [], "error", "wait_hours", "is less than hours"),

@@ -128,9 +128,9 @@ def test_what_was_sent_runs_as_it_does_here(
     failed = runner.execute(definition, "0a1b2c3d4e5f", {"InputData": "s3://lake/nowhere/none.parquet"})
     assert failed.steps == {"ingest": "Failed"} and "none.parquet" in failed.message
 
-    # Several instances would run the stage several times
-    two = runner.execute(definition, "123456789abc", {"ProcessingInstanceCount": 2})
-    assert two.steps == {"ingest": "Failed"} and "a stage runs on one" in two.message
+    # Another number of instances than the profile's
+    two = runner.execute(definition, "123456789abc", {"TrainingInstanceCount": 2})
+    assert two.steps["train"] == "Failed" and "the job has 2 instances, and the profile's" in two.message
 
 
 def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) -> None:
@@ -235,11 +235,11 @@ class Spot(Runner):
 
     taken_away = 0
 
-    def _container(self, step: Any, command: list[str], environment: Any) -> None:
+    def _container(self, step: Any, opt: Path, command: list[str], environment: Any) -> None:
         if step["Name"] != "train" or self.taken_away:
-            super()._container(step, command, environment)
+            super()._container(step, opt, command, environment)
             return
-        opt, kept = self._opt("train"), step["Arguments"]["CheckpointConfig"]
+        kept = step["Arguments"]["CheckpointConfig"]
         started, given = self.container(opt, command, environment)
         process = subprocess.Popen(
             started, env=given, cwd=opt.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -255,7 +255,7 @@ class Spot(Runner):
         for folder in (opt / "checkpoints", opt.parent / "cache"):
             shutil.rmtree(folder)
         self._fetch(place, opt / "checkpoints")
-        super()._container(step, command, environment)
+        super()._container(step, opt, command, environment)
 
 
 @pytest.mark.slow
