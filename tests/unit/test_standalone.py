@@ -56,7 +56,7 @@ def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     script = tmp_path / "first.py"
     script.write_text(
         "import time\nfrom lakewright.workers import standalone\n"
-        f"with standalone.first({own!r}, 1) as cluster:\n    print(cluster.url, flush=True)\n    time.sleep(300)\n"
+        f"with standalone.first({own!r}, 1) as url:\n    print(url, flush=True)\n    time.sleep(300)\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == f"spark://{own}:7077\n"

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -37,26 +37,22 @@ GONE = 5  # seconds without an answer after which the master is gone
 GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-@dataclass(frozen=True)
-class Cluster:
-    url: str
-    environment: Mapping[str, str]  # of what uses it: the address by which its workers find this machine
-
-
 @contextmanager
-def first(own: str, machines: int) -> Iterator[Cluster]:
-    """The cluster, on its first machine, whose name or address is `own`, once all its machines are there.
+def first(own: str, machines: int) -> Iterator[str]:
+    """The cluster's address, on its first machine, whose name or address is `own`, once all its machines are there.
 
-    Raises UsageError without Java or pyspark, WorkerDied where a machine does not come or the master ends.
+    What this process, and those that it starts, compute by Spark, they compute there. Raises UsageError without Java or
+    pyspark, WorkerDied where a machine does not come or the master ends.
     """
+    _be(own)
     with ExitStack() as held:
         url = f"spark://{own}:{PORT}"
         at = ("--host", own, "--port", str(PORT), "--webui-port", str(PAGE))
-        master = held.enter_context(_program(own, "org.apache.spark.deploy.master.Master", *at))
+        master = held.enter_context(_program("org.apache.spark.deploy.master.Master", *at))
         _answering(own, PORT, master)
         held.enter_context(_worker(own, url))
         _await_workers(own, machines, master)
-        yield Cluster(url, _local(own))
+        yield url
 
 
 def other(master: str, own: str) -> None:
@@ -64,7 +60,7 @@ def other(master: str, own: str) -> None:
 
     Raises UsageError without Java or pyspark, WorkerDied where the master does not come, or the worker ends before it.
     """
-    check()
+    _be(own)
     _answering(master, PORT)
     with _worker(own, f"spark://{master}:{PORT}") as worker:
         silent = 0
@@ -108,11 +104,8 @@ def main(command: Sequence[str]) -> int:
         if rank:
             other(master, _address_towards(master))
             return 0
-        with first(master, machines) as cluster:
-            done = subprocess.run(
-                [*command, "--workers", cluster.url], env={**os.environ, **cluster.environment}, check=False
-            )
-            return done.returncode
+        with first(master, machines) as url:
+            return subprocess.run([*command, "--workers", url], check=False).returncode
     except LakewrightError as error:
         print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
         return error.exit_code
@@ -135,19 +128,13 @@ class _Program:
 
 
 @contextmanager
-def _program(own: str, program: str, *arguments: str) -> Iterator[_Program]:
+def _program(program: str, *arguments: str) -> Iterator[_Program]:
     """A program of Spark with what it starts, until the block ends, or this process."""
-    check()
-    import pyspark
-
-    home = Path(pyspark.__file__).parent
-    given = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable, "SPARK_NO_DAEMONIZE": "1", **_local(own)}
     with TemporaryDirectory(prefix="lakewright-spark-") as folder:
         log = Path(folder) / "log.txt"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [str(home / "bin" / "spark-class"), program, *arguments],
-                env={**os.environ, **given},
+                [str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-class"), program, *arguments],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -167,7 +154,7 @@ def _program(own: str, program: str, *arguments: str) -> Iterator[_Program]:
 def _worker(own: str, url: str) -> Iterator[_Program]:
     with TemporaryDirectory(prefix="lakewright-worker-", ignore_cleanup_errors=True) as work:
         of = ("--host", own, "--webui-port", "0", "--cores", str(cores()), "--work-dir", work)
-        with _program(own, "org.apache.spark.deploy.worker.Worker", *of, url) as worker:
+        with _program("org.apache.spark.deploy.worker.Worker", *of, url) as worker:
             yield worker
 
 
@@ -179,9 +166,15 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _local(own: str) -> dict[str, str]:
-    """What Spark tells others of where it is; else it asks the system for a name, which others may not know."""
-    return {"SPARK_LOCAL_IP": own, "SPARK_LOCAL_HOSTNAME": own}
+def _be(own: str) -> None:
+    """Prepares the environment of this process, and of those that it starts: the programs of pyspark, this Python, and
+    where Spark is, for which it else asks the system, by a name that others may not know."""
+    check()
+    import pyspark
+
+    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = os.environ["SPARK_LOCAL_HOSTNAME"] = own
 
 
 def _await_workers(own: str, machines: int, master: _Program) -> None:

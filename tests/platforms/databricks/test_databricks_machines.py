@@ -61,6 +61,9 @@ def test_parts_are_computed_by_the_jobs_cluster(tmp_path: Path) -> None:
     assert all("--workers" not in words(with_cluster, stage) for stage in ("ingest", "train", "evaluate"))
     assert "--workers" not in words(job(tmp_path, SMALL), "prepare")  # serverless
     assert "--workers" not in words(job(tmp_path, CLUSTER, workers={"name": "local"}), "prepare")
+    loaded = banking(tmp_path, CLUSTER, ("train={learner: xgboost_spark}",))  # whose training the workers do
+    of_trees = TARGET.deployment(*loaded).files["databricks.yml"]["resources"]["jobs"]["stages"]
+    assert words(of_trees, "train")[-2:] == ["--workers", "databricks"]
 
 
 @pytest.mark.parametrize(

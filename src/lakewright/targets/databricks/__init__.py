@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem
@@ -39,14 +38,13 @@ class DatabricksTarget:
         The task runs inside a notebook's shell, where every SystemExit is a failure, even the code 0 with which the
         script ends.
         """
-        from lakewright.targets.databricks.distributor import TOGETHER, train
+        from lakewright.targets.databricks.distributor import TOGETHER, script, train
 
-        (script,) = distribution("lakewright").entry_points.select(group="console_scripts", name="lakewright")
         try:
             if sys.argv[1:2] == [TOGETHER]:
                 train(int(sys.argv[2]), sys.argv[3:])
             else:
-                script.load()()
+                script()()
         except SystemExit as end:
             if end.code:
                 raise

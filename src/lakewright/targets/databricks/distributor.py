@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from lakewright.errors import UsageError
 
 TOGETHER = "together"  # first word of the parameters of train on several machines; then the number of processes
 GPUS = "spark.task.resource.gpu.amount"  # the runtimes with CUDA set it
+
+
+def script() -> Callable[[], None]:
+    """The command `lakewright`, of the installed package."""
+    (entry,) = distribution("lakewright").entry_points.select(group="console_scripts", name="lakewright")
+    return cast(Callable[[], None], entry.load())
 
 
 def train(processes: int, arguments: Sequence[str]) -> None:
@@ -41,8 +49,6 @@ def train(processes: int, arguments: Sequence[str]) -> None:
 
 def one_process(files: Mapping[str, bytes], arguments: list[str], project: str) -> None:
     """One of the processes, in the environment that torchrun makes. What it prints goes to the driver's log."""
-    from lakewright.cli import main
-
     with TemporaryDirectory(prefix="lakewright-project-") as folder:
         for name, content in files.items():
             path = Path(folder) / name
@@ -52,7 +58,7 @@ def one_process(files: Mapping[str, bytes], arguments: list[str], project: str) 
         arguments[arguments.index("--project") + 1] = str(Path(folder) / project)
         sys.argv = ["lakewright", *arguments]
         try:
-            main()
+            script()()
         except SystemExit as end:
             if end.code:
                 raise

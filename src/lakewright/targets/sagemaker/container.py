@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,25 +138,18 @@ def _process(hosts: Hosts, stage: str, *arguments: str) -> None:
     if hosts.own != hosts.first:
         standalone.other(hosts.first, hosts.own)
         return
-    with standalone.first(hosts.own, len(hosts.names)) as cluster:
-        _stage(folder, stage, *arguments, "--workers", cluster.url, environment=cluster.environment)
+    with standalone.first(hosts.own, len(hosts.names)) as url:
+        _stage(folder, stage, *arguments, "--workers", url)
 
 
-def _stage(folder: Path, *arguments: str, by: Sequence[str] = ("-m",), environment: Mapping[str, str] = {}) -> None:
+def _stage(folder: Path, *arguments: str, by: Sequence[str] = ("-m",)) -> None:
     """`lakewright stage`, in the folder of the project's files; `by` are Python's arguments that start it. Raises
     CalledProcessError with the cause, or its last lines."""
     command = [sys.executable, *by, "lakewright.cli", "stage", *arguments]
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
     cause: list[str] = []
     in_cause = False
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, **environment},
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
         assert process.stderr is not None
         for line in process.stderr:
             sys.stderr.write(line)
@@ -187,22 +180,22 @@ def _train(hosts: Hosts) -> None:
             f"{profile.training.machines}",
             "start it with as many (TrainingInstanceCount), or change training.machines and deploy again",
         )
-    by, environment = _together(hosts, profile.training.processes)
+    by = _together(hosts, profile.training.processes)
     work = copy_of(profile.workspace) / "work"
     options = ["--project", values["project"], "--profile", values["profile"], "--run", values["run"]]
     options += [part for setting in settings for part in ("--set", setting)]
     with checkpoints_kept(base() / "checkpoints", work):
-        _stage(folder, "train", *options, by=by, environment=environment)
+        _stage(folder, "train", *options, by=by)
 
 
-def _together(hosts: Hosts, processes: int) -> tuple[Sequence[str], Mapping[str, str]]:
+def _together(hosts: Hosts, processes: int) -> Sequence[str]:
     """What starts the stage: torchrun, which starts so many processes on each instance, or Python where there is one.
 
     The first instance's torchrun has the place where all meet. Ranks go by the instances' names, so that the first
     process, which alone leaves the model, is on the first one.
     """
     if len(hosts.names) == 1:
-        return ("-m",), {}
+        return ("-m",)
     standalone.await_names(hosts.names)
     meeting = f"{hosts.first}:{os.environ.get('MASTER_PORT', TORCHRUN)}"
     is_host = str(hosts.own == hosts.first).lower()
@@ -211,10 +204,10 @@ def _together(hosts: Hosts, processes: int) -> tuple[Sequence[str], Mapping[str,
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", "lakewright"]
     torchrun += ["--rdzv-conf", f"is_host={is_host},join_timeout={JOIN_SECONDS},read_timeout={JOIN_SECONDS}"]
     # A new meeting place each time that the processes are started anew: learning/processes/group.py
-    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if hosts.interface:
-        environment |= {"NCCL_SOCKET_IFNAME": hosts.interface, "GLOO_SOCKET_IFNAME": hosts.interface}
-    return [*torchrun, "-m", "--"], environment
+        os.environ["NCCL_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = hosts.interface
+    return [*torchrun, "-m", "--"]
 
 
 def _serve() -> NoReturn:
