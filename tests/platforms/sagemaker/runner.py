@@ -325,7 +325,7 @@ class Runner:
         return found
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[Any]) -> None:
     """With all that it started, as a container ends."""
     with suppress(psutil.NoSuchProcess):
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:

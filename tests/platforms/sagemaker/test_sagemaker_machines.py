@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,30 @@ def test_a_killed_process_does_not_change_the_model(
         runs = client.search_runs([experiment.experiment_id])
         steps = [metric.step for run in runs for metric in client.get_metric_history(run.info.run_id, "loss")]
     assert steps.count(1) <= 1  # it went on, and did not begin again
+
+
+class Patient(Runner):
+    """Lets every container come to its own end."""
+
+    def _containers(self, step: Any, opts: list[Path], command: list[str], environment: Any) -> None:
+        with ThreadPoolExecutor(len(opts)) as pool:
+            running = [pool.submit(self._container, step, opt, command, environment) for opt in opts]
+        for done in running:
+            done.result()
+
+
+@pytest.mark.slow
+def test_the_cause_of_a_failure_is_on_every_instance(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, tiny_base: Path
+) -> None:
+    encoder(everywhere, tiny_base, learning_rate=1e30)
+    on_moto(everywhere, {"training": {"machines": 2}})
+    folder = tmp_path / "machines"
+    outcome = machines(everywhere, environment, folder, Patient).execute(definition(), "a1b2c3d4e5f6")
+    assert outcome.status == "Failed" and "training diverged" in outcome.message
+    for place in ("opt", "instance 2/opt"):
+        told = (folder / outcome.id / "train" / place / "ml" / "output" / "failure").read_text()
+        assert told.startswith("error: ") and "→" in told and "torch" not in told, told
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from lakewright.targets.sagemaker import TARGET
 from lakewright.workspace import Workspace
 from platforms.everywhere import FAILING, Everywhere, metrics_here
 from platforms.sagemaker.given import DOCKERFILE, on_moto, pipeline_name, runner_in, sent
-from platforms.sagemaker.runner import Runner
+from platforms.sagemaker.runner import Runner, end
 
 Lakewright = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -247,7 +247,7 @@ class Spot(Runner):
         while not list((opt / "checkpoints").rglob("checkpoint.pt")):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.kill()
+        end(process)
         process.communicate()
         self.taken_away += 1
         place = self._resolved(kept["S3Uri"])
