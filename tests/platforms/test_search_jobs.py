@@ -89,6 +89,7 @@ class Dry(Runner):
     """Every request is made and checked against botocore's model, and nothing is run."""
 
     def __post_init__(self) -> None:
+        self.running = []
         self.commands: list[list[str]] = []
         self.requests: list[dict[str, Any]] = []
 
@@ -96,7 +97,7 @@ class Dry(Runner):
         self.requests.append(super()._request(step))
         return self.requests[-1]
 
-    def _container(self, step: Any, command: Any, environment: Any) -> None:
+    def _container(self, step: Any, opt: Any, command: Any, environment: Any) -> None:
         self.commands.append(command)
 
     def _fetch(self, uri: str, folder: Path, empty: bool = False) -> None:
@@ -114,7 +115,8 @@ def test_sagemaker_has_a_pipeline_of_one_job(banking77: Path) -> None:
     (command,), (request,) = runner.commands, runner.requests
     assert command[:5] == ["python", "-m", "lakewright.targets.sagemaker.container", "stage", "tune"]
     assert "--run" not in command and command[-1] == SECTION
-    assert request["ProcessingResources"]["ClusterConfig"]["InstanceType"] == "ml.g5.xlarge"
+    machine = request["ProcessingResources"]["ClusterConfig"]
+    assert (machine["InstanceType"], machine["InstanceCount"]) == ("ml.g5.xlarge", 1)
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 5 * 3600}
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -29,7 +30,7 @@ from lakewright.learning.learners.encoder.base import base_folder, load_encoder
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import body_rate, make_optimizer
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.learning.processes.group import Group, joined, own_device, refuse_several, started
+from lakewright.learning.processes.group import Group, _local_size, joined, own_device, refuse_several, started
 from lakewright.learning.processes.launch import together
 from lakewright.model.recipe import Recipe
 from lakewright.model.tasks.similarity import SentenceSimilarity
@@ -328,3 +329,18 @@ def test_rates_are_scaled_by_the_rows_of_a_step(tiny_base: Path, scale: str | No
     rates = sorted({group["lr"] for group in make_optimizer(network(tiny_base), settings).param_groups})
     assert rates == [pytest.approx(1e-4 * factor), pytest.approx(3e-4 * factor)]
     assert body_rate(network(tiny_base), settings) == pytest.approx(1e-4 * factor)
+
+
+@pytest.mark.parametrize(("machines", "each"), [(1, 4), (2, 2), (4, 1)])
+def test_processes_count_those_of_their_machine_where_nobody_does(
+    machines: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure ML sets no LOCAL_WORLD_SIZE."""
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    store = torch.distributed.HashStore()
+    with ThreadPoolExecutor(machines * each) as pool:
+        ranks = range(machines * each)
+        found = [*pool.map(lambda rank: _local_size(store, rank, machines * each, rank % each), ranks)]
+    assert found == [each] * machines * each
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert _local_size(store, 0, 6, 0) == 3

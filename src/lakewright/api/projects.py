@@ -84,10 +84,13 @@ def stage(
     *,
     settings: Sequence[str] = (),
     profile: str | None = None,
+    workers: str | None = None,
     before: Callable[[], object] = lambda: None,
 ) -> Record | None:
     """Run one stage of the run called `run`, an id or a platform's own name; `ingest` begins a run. Returns None if the
-    stage is left out, below the gate. `before` is called after the files are read and before the stage runs.
+    stage is left out, below the gate. `workers` is the address of a Spark cluster (`spark://…`, `databricks`) that
+    computes the parts, in place of the profile's workers. `before` is called after the files are read and before the
+    stage runs.
 
     `tune` and `automl` run the search of the project's section on this machine, whatever the profile's target; they
     have no run. The same call goes on with a search that was stopped. Raises UsageError without a run for any other
@@ -103,6 +106,9 @@ def stage(
             "name the run: --run RUN" if run is None else "leave --run out",
         )
     loaded, place = located(project, settings, profile)
+    if workers is not None:
+        of_spark: Any = plugins.WORKERS.find("spark").settings
+        place = place.model_copy(update={"workers": of_spark(name="spark", url=workers)})
     workspace = opener(place)()
     before()
     record = _searched(name, loaded, place, workspace) if run is None else run_stage(name, loaded, workspace, run)

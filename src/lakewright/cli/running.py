@@ -101,6 +101,10 @@ def stage(
     ] = None,
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="a Spark cluster that computes the parts, in place of the profile's workers: spark://…"),
+    ] = None,
 ) -> None:
     """Run one stage of a run and print its record.
 
@@ -112,7 +116,7 @@ def stage(
     from lakewright.records import plain
 
     with redirect_stdout(sys.stderr), stoppable(KEPT):
-        record = api.stage(name, project, run_id, settings=settings, profile=profile, before=give_back)
+        record = api.stage(name, project, run_id, settings=settings, profile=profile, workers=workers, before=give_back)
     print_json(plain(record) if record is not None else {"skipped": name})
 
 

@@ -127,8 +127,8 @@ class TrainingSettings(Settings):
     machines: int = Field(
         default=1,
         ge=1,
-        description="machines that do, each with so many processes; more than one where torchrun or Spark starts the "
-        "stage train on each",
+        description="machines that do, each with so many processes; on this machine's target, torchrun or Spark starts "
+        "the stage train on each",
     )
 
 

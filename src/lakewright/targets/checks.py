@@ -19,6 +19,7 @@ from lakewright.targets.files import texts, uploads
 from lakewright.targets.machines import Machines, has_gpu, matches
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.project_files import IGNORE, shipped
+from lakewright.targets.together import training_problems
 
 PROFILES = ("profiles.yml", "code/profiles.yml")  # the names under which targets send it
 SECRET_FILES = (
@@ -270,6 +271,7 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             "name a server that all machines reach (tracking: databricks, https://…)",
             "error" if tracking.startswith("sqlite:") else "warning",
         )
+    yield from training_problems(project, profile)
     yield from _read_again(project, profile)
     naming = {"train": project.train} | {f"prepare.recipe.{key}": own for key, own in project.prepare.recipe.items()}
     for key, settings in naming.items():

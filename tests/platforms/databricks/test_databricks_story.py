@@ -47,7 +47,7 @@ def databricks(
             "environment": {name: f"{{{{secrets/lake/{name}}}}}" for name in everywhere.environment},
             "retries": {"times": 0},
         }
-        everywhere.profile("prod", target)
+        everywhere.profile("prod", target, workers={"name": "local"})  # parts on a cluster: test_databricks_machines.py
         yield workspace
         runner.wait()
 

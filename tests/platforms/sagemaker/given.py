@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,11 @@ WHOLE: dict[str, Any] = TARGET | {
 }
 
 
-def on_moto(everywhere: Everywhere, **more: Any) -> None:
-    """The profile `prod`. Keys are in no file: a step's role gives them."""
-    place = {name: value for name, value in everywhere.environment.items() if "KEY" not in name}
-    everywhere.profile("prod", TARGET | more, storage_options=place)
+def on_moto(everywhere: Everywhere, place: Mapping[str, Any] = {}, **more: Any) -> None:
+    """The profile `prod`, with more settings of its own (`place`) and of its target. Keys are in no file: a step's role
+    gives them."""
+    options = {name: value for name, value in everywhere.environment.items() if "KEY" not in name}
+    everywhere.profile("prod", TARGET | more, **{"storage_options": options, **place})
 
 
 def sent(everywhere: Everywhere) -> dict[str, Any]:

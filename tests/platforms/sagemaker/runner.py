@@ -1,5 +1,6 @@
 """Executes an emitted pipeline definition on this machine, as SageMaker would: each step in a fresh /opt/ml of its own,
-inputs from and outputs to S3 (moto's), containers as processes of the environment that has the wheel.
+inputs from and outputs to S3 (moto's), containers as processes of the environment that has the wheel. The instances of
+a job are processes at the same time, with addresses of this machine's loopback as their names.
 
 Nothing here comes from Lakewright: it knows the format's documentation and botocore's model of the API, and what a
 definition refers to has to be there.
@@ -14,12 +15,15 @@ import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
+import psutil
 from botocore.validate import ParamValidator
 
 Json = dict[str, Any]
@@ -90,9 +94,11 @@ class Runner:
     dockerfile: Path
     folder: Path
     role: Mapping[str, str]
+    net: str = "127.0.0"  # of the instances of one job
 
     def __post_init__(self) -> None:
         self.s3 = boto3.client("s3", region_name="us-east-1")
+        self.running: list[subprocess.Popen[str]] = []
         self.sagemaker = boto3.client("sagemaker", region_name="us-east-1")
 
     def execute(self, definition: Json, id: str, values: Mapping[str, Any] = {}) -> Outcome:
@@ -142,44 +148,43 @@ class Runner:
 
     def _processing(self, step: Json) -> None:
         request, root = self._request(step), self._opt(step["Name"])
-        hosts = [f"algo-{n + 1}" for n in range(request["ProcessingResources"]["ClusterConfig"]["InstanceCount"])]
-        self._json(root / "config" / "resourceconfig.json", {"current_host": "algo-1", "hosts": hosts})
-        self._json(root / "config" / "processingjobconfig.json", request)
-        for given in request["ProcessingInputs"]:
-            self._fetch(given["S3Input"]["S3Uri"], self._local(step, given["S3Input"]["LocalPath"]))
+        opts = self._instances(root, request["ProcessingResources"]["ClusterConfig"]["InstanceCount"], "config")
         outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
-        for output in outputs:
-            self._local(step, output["S3Output"]["LocalPath"]).mkdir(parents=True)
+        for opt in opts:
+            self._json(opt / "config" / "processingjobconfig.json", request)
+            for given in request["ProcessingInputs"]:
+                self._fetch(given["S3Input"]["S3Uri"], self._local(opt, given["S3Input"]["LocalPath"]))
+            for output in outputs:
+                self._local(opt, output["S3Output"]["LocalPath"]).mkdir(parents=True)
         app = request["AppSpecification"]
         command = [*app.get("ContainerEntrypoint", self.entrypoint), *app["ContainerArguments"]]
-        self._container(step, command, request.get("Environment", {}))
-        for output in outputs:
-            self._send(self._local(step, output["S3Output"]["LocalPath"]), output["S3Output"]["S3Uri"])
+        self._containers(step, opts, command, request.get("Environment", {}))
+        for opt in opts:
+            for output in outputs:
+                self._send(self._local(opt, output["S3Output"]["LocalPath"]), output["S3Output"]["S3Uri"])
         named = {output["OutputName"]: output for output in outputs}
         self.outcome.properties[step["Name"]] = {**request, "ProcessingOutputConfig": {"Outputs": named}}
 
     def _training(self, step: Json) -> None:
         request, root = self._request(step), self._opt(step["Name"])
-        config = root / "input" / "config"
-        hosts = [f"algo-{n + 1}" for n in range(request["ResourceConfig"]["InstanceCount"])]
-        self._json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": hosts})
-        self._json(config / "hyperparameters.json", request["HyperParameters"])
-        for channel in request["InputDataConfig"]:
-            place = root / "input" / "data" / channel["ChannelName"]
-            self._fetch(channel["DataSource"]["S3DataSource"]["S3Uri"], place)
-        for folder in ("model", "output"):
-            (root / folder).mkdir()
-        kept = request.get("CheckpointConfig")
-        if kept:
-            self._fetch(kept["S3Uri"], self._local(step, kept["LocalPath"]), empty=True)
-        try:
-            self._container(step, [*self.entrypoint, "train"], request.get("Environment", {}))
-        finally:
+        opts, kept = self._instances(root, request["ResourceConfig"]["InstanceCount"]), request.get("CheckpointConfig")
+        for opt in opts:
+            self._json(opt / "input" / "config" / "hyperparameters.json", request["HyperParameters"])
+            for channel in request["InputDataConfig"]:
+                place = opt / "input" / "data" / channel["ChannelName"]
+                self._fetch(channel["DataSource"]["S3DataSource"]["S3Uri"], place)
+            for folder in ("model", "output"):
+                (opt / folder).mkdir()
             if kept:
-                self._send(self._local(step, kept["LocalPath"]), kept["S3Uri"])
+                self._fetch(kept["S3Uri"], self._local(opt, kept["LocalPath"]), empty=True)
+        try:
+            self._containers(step, opts, [*self.entrypoint, "train"], request.get("Environment", {}))
+        finally:
+            for opt in opts if kept else ():
+                self._send(self._local(opt, kept["LocalPath"]), kept["S3Uri"])
         packed = root / "model.tar.gz"
         with tarfile.open(packed, "w:gz") as archive:
-            for path in sorted((root / "model").iterdir()):
+            for path in sorted(path for opt in opts for path in (opt / "model").iterdir()):
                 archive.add(path, path.name)
         uri = f"{request['OutputDataConfig']['S3OutputPath']}/{request['TrainingJobName']}/output/model.tar.gz"
         self._upload(packed, uri)
@@ -218,12 +223,35 @@ class Runner:
         path = f"{self.bin}:{os.environ['PATH']}"
         return [str(self.bin / command[0]), *command[1:]], {"PATH": path, "HOME": str(opt.parent), **given}
 
-    def _container(self, step: Json, command: list[str], environment: Mapping[str, str]) -> None:
-        opt = self._opt(step["Name"])
+    def _instances(self, root: Path, count: int, config: str = "input/config") -> list[Path]:
+        """The /opt/ml of each instance, with what it is told of the others."""
+        opts = [root, *(root.parents[1] / f"instance {n}" / "opt" / "ml" for n in range(2, count + 1))]
+        hosts = [f"{self.net}.{n + 1}" for n in range(count)] if count > 1 else ["algo-1"]
+        for host, opt in zip(hosts, opts, strict=True):
+            told = {"current_host": host, "hosts": hosts, "network_interface_name": "lo"}
+            self._json(opt / config / "resourceconfig.json", told)
+        return opts
+
+    def _containers(self, step: Json, opts: list[Path], command: list[str], environment: Mapping[str, str]) -> None:
+        """A container for each instance; where one fails, the job fails, and the others are ended."""
+        with ThreadPoolExecutor(len(opts)) as pool:
+            running = [pool.submit(self._container, step, opt, command, environment) for opt in opts]
+            for done in as_completed(running):
+                if done.exception() is not None:
+                    for process in [*self.running]:
+                        end(process)
+            for done in running:
+                done.result()
+
+    def _container(self, step: Json, opt: Path, command: list[str], environment: Mapping[str, str]) -> None:
         command, given = self.container(opt, command, environment)
-        done = subprocess.run(command, env=given, cwd=opt.parent, capture_output=True, text=True, check=False)
-        (opt.parent / "log").write_text(f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}")
-        done.check_returncode()
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process: subprocess.Popen[str] = subprocess.Popen(command, env=given, cwd=opt.parent, **piped)
+        self.running.append(process)
+        out, err = process.communicate()
+        self.running.remove(process)
+        (opt.parent / "log").write_text(f"{shlex.join(command)}\n{out}\n{err}")
+        subprocess.CompletedProcess(command, process.returncode, out, err).check_returncode()
 
     def _opt(self, step: str) -> Path:
         """A fresh machine's /opt/ml, the first time that the step asks for it."""
@@ -231,9 +259,9 @@ class Runner:
         root.mkdir(parents=True, exist_ok=True)
         return root
 
-    def _local(self, step: Json, path: str) -> Path:
+    def _local(self, opt: Path, path: str) -> Path:
         assert path.startswith("/opt/ml/"), path
-        return self._opt(step["Name"]) / path.removeprefix("/opt/ml/")
+        return opt / path.removeprefix("/opt/ml/")
 
     def _json(self, path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -295,6 +323,14 @@ class Runner:
         for key in asked["Path"].split("."):
             found = found[key]
         return found
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """With all that it started, as a container ends."""
+    with suppress(psutil.NoSuchProcess):
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -53,7 +53,6 @@ def line_of(text: str) -> int:
     [
         ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "error", "instance_type", "no longer exists"),
         ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "may be unavailable"),
-        ({"processing": {"count": 2}}, [], "error", "count", "would each run the whole stage"),
         ({"image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}, [], "error", "image", "the region is us-east-1"),
         ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "starts from the beginning"),
         ({"training": {"spot": True, "hours": 4, "wait_hours": 2}}, [], "error", "wait_hours", "is less than hours"),
@@ -143,10 +142,10 @@ def test_a_setting_that_is_none_is_refused_as_the_profile_is_read(change: dict[s
 def test_a_deployment_with_an_error_is_not_sent_and_a_dry_run_needs_no_boto3(
     folder: Path, lakewright: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    profiles(LEAST | {"processing": {"count": 2}})
+    profiles(LEAST | {"training": {"spot": True, "checkpoints": False}})
     (folder / "boto3.py").write_text("raise AssertionError('boto3 was imported')\n")
     refused = lakewright("deploy", "--profile", "prod", cwd=folder)
-    assert refused.returncode == 2 and "would each run the whole stage" in refused.stderr
+    assert refused.returncode == 2 and "starts from the beginning" in refused.stderr
     shown = lakewright("deploy", "--profile", "prod", "--dry-run", "--json", "--out", "sent", cwd=folder)
     assert shown.returncode == 2, shown.stderr
     files = json.loads(shown.stdout)["files"]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from moto import mock_aws
 from conftest import Server, free_port
 from lakewright.records import Decision, Metric, Report
 from lakewright.targets.sagemaker import container
+from lakewright.workers import standalone
 
 
 @pytest.fixture
@@ -92,13 +93,63 @@ def test_the_cause_of_a_failure_is_where_sagemaker_looks(arguments: list[str], c
     assert told in (opt / "output" / "failure").read_text()
 
 
-@pytest.mark.parametrize(("config", "arguments"), [("config", ["stage", "gate"]), ("input/config", ["train"])])
-def test_a_stage_runs_on_one_instance(config: str, arguments: list[str], opt: Path) -> None:
+def several(opt: Path, config: str, *hosts: str) -> None:
     (opt / config).mkdir(parents=True)
-    hosts = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
-    (opt / config / "resourceconfig.json").write_text(json.dumps(hosts))
-    assert container.main(arguments) == 2
-    assert "2 instances" in (opt / "output" / "failure").read_text()
+    told = {"current_host": hosts[-1], "hosts": hosts, "network_interface_name": "lo"}
+    (opt / config / "resourceconfig.json").write_text(json.dumps(told))
+
+
+def training(opt: Path, machines: int) -> None:
+    """What a training job of this profile has of its settings."""
+    project = opt / "input" / "data" / "project"
+    project.mkdir(parents=True)
+    profile = {"workspace": str(opt / "workspace"), "training": {"machines": machines}}
+    (project / "profiles.yml").write_text(json.dumps({"profiles": {"prod": profile}}))
+    values = {"project": "project.yml", "profile": "prod", "run": "r1", "given": "[]"}
+    (opt / "input" / "config" / "hyperparameters.json").write_text(json.dumps(values))
+
+
+def test_a_stage_that_computes_on_one_machine_refuses_several(opt: Path) -> None:
+    several(opt, "config", "algo-1", "algo-2")
+    assert container.main(["stage", "gate"]) == 2
+    assert "2 instances, and the stage gate runs on one" in (opt / "output" / "failure").read_text()
+
+
+@pytest.mark.parametrize(("hosts", "machines"), [(2, 3), (2, 1), (1, 2)])
+def test_other_instances_than_the_profiles_are_refused(hosts: int, machines: int, opt: Path) -> None:
+    several(opt, "input/config", *(f"127.0.0.{n + 1}" for n in range(hosts)))
+    training(opt, machines)
+    assert container.main(["train"]) == 2
+    told = (opt / "output" / "failure").read_text()
+    assert f"the job has {hosts} instances, and the profile's training.machines is {machines}" in told
+
+
+@pytest.mark.parametrize(("config", "command"), [("input/config", ["train"]), ("config", ["stage", "prepare"])])
+def test_an_instance_that_does_not_come_is_named(
+    config: str, command: list[str], opt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Sequence[str]] = []
+
+    def impatient(hosts: Sequence[str]) -> None:
+        waited.append(hosts)
+        await_names(hosts, seconds=0.5)
+
+    await_names = standalone.await_names
+    monkeypatch.setattr(standalone, "await_names", impatient)
+    several(opt, config, "127.0.0.1", "algo-2.invalid")
+    (opt / "input" / "config").mkdir(parents=True, exist_ok=True)
+    training(opt, 2)
+    assert container.main(command) == 1
+    told = (opt / "output" / "failure").read_text()
+    assert "there is no machine algo-2.invalid, of 127.0.0.1, algo-2.invalid" in told and len(waited) == 1
+
+
+def test_the_first_process_is_on_the_first_instance(opt: Path) -> None:
+    """By the order of the names in which torch numbers machines, however many there are."""
+    names = [f"algo-{n}" for n in range(1, 12)]
+    several(opt, "input/config", *names)
+    hosts = container.Hosts.of(opt / "input" / "config" / "resourceconfig.json")
+    assert hosts.first == "algo-1" and list(hosts.names) == sorted(names) and hosts.own == "algo-11"
 
 
 def test_a_metric_that_cannot_be_told_is_null(opt: Path) -> None:

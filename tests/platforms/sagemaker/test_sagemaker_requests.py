@@ -38,6 +38,7 @@ class Dry(Runner):
     outcome_of_the_gate = "passed"
 
     def __post_init__(self) -> None:
+        self.running = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def _request(self, step: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Dry(Runner):
         self.requests.append((step["Name"], request))
         return request
 
-    def _container(self, step: Any, command: Any, environment: Any) -> None:
+    def _container(self, step: Any, opt: Any, command: Any, environment: Any) -> None:
         pass
 
     def _fetch(self, uri: str, folder: Path, empty: bool = False) -> None:

@@ -226,23 +226,37 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
     import torch.distributed as dist
 
     local_rank = _number("LOCAL_RANK", os.environ.get("LOCAL_RANK", "0"))
-    local_size = _number("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = own_device(device, local_rank, local_size)
-    if device != "cpu":
-        torch.cuda.set_device(device)
     with _others():
         try:
             store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
         except ValueError as failure:  # MASTER_ADDR and the like
             raise UsageError(f"WORLD_SIZE is {size}, but {failure}", "start the processes by torchrun") from None
-        # torch 2.13: after a restart the agent's store still has the addresses of those that died.
-        store = dist.PrefixStore(f"attempt/{attempt()}", store)
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            # torch 2.13: after a restart the agent's store still has the addresses of those that died. Agents of
+            # several machines may count restarts differently: there, let each restart have a store of its own
+            # (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1).
+            store = dist.PrefixStore(f"attempt/{attempt()}", store)
+        local_size = _local_size(store, rank, size, local_rank)
+        device = own_device(device, local_rank, local_size)
+        if device != "cpu":
+            torch.cuda.set_device(device)
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Group(rank, size, local_rank, local_size, dist.PrefixStore("lakewright", store)), device
     finally:
         dist.destroy_process_group()
+
+
+def _local_size(store: Any, rank: int, size: int, local_rank: int) -> int:
+    """How many processes this machine has. Azure ML does not say (LOCAL_WORLD_SIZE), so that each tells the others its
+    place on its machine: ranks go machine by machine."""
+    told = os.environ.get("LOCAL_WORLD_SIZE")
+    if told is not None:
+        return _number("LOCAL_WORLD_SIZE", told)
+    store.set(f"local_rank/{rank}", str(local_rank))
+    firsts = [each - int(store.get(f"local_rank/{each}")) for each in range(size)]
+    return firsts.count(rank - local_rank)
 
 
 def own_device(device: str, local_rank: int, local_size: int) -> str:

@@ -28,21 +28,21 @@ from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.parameters import Parameter, override_settings, parameters, unmistakable
 from lakewright.targets.project_files import shipped
 from lakewright.targets.searches import searches, words
+from lakewright.targets.together import ON_SEVERAL
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops if it is not set
 RECORD = "record.json"
+FIRST_ALONE = ("[", '"${RANK:?}"', "!=", "0", "]", "||")
+JAVA, SPARK = "openjdk=17", ("pyspark[connect]>=4.2,<4.3",)  # the extra `spark`, whatever extras the user names
 TYPES = {"String": "string", "Integer": "integer", "Float": "number", "Boolean": "boolean"}
 
 
 def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
     values = parameters(project, settings.parameters)
-    environment = environment_named("environment.yml", settings)
     return {
         **_code(project, profile, settings),
-        **{
-            f"components/{stage.name}.yml": _component(stage, project, profile, values, environment) for stage in STAGES
-        },
+        **{f"components/{stage.name}.yml": _component(stage, project, profile, values, settings) for stage in STAGES},
         "pipeline.yml": _pipeline(project, settings, values),
         **{f"{search}.yml": _search(search, project, profile, settings) for search in searches(project)},
         **_schedule(project, settings),
@@ -52,7 +52,9 @@ def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
 def environments(settings: AzureMLSettings) -> dict[str, dict[str, Any]]:
     """The environments of the stages and of the endpoints. Versions are made from their content."""
     stages = settings.environment
-    files = {"environment.yml": _environment(stages.name, stages.packages, settings)}
+    several = settings.prepare_instances > 1
+    spark = [*SPARK, *stages.packages] if several else stages.packages
+    files = {"environment.yml": _environment(stages.name, spark, settings, [JAVA] if several else [])}
     if settings.online is not None:
         files["environment-online.yml"] = _environment(f"{stages.name}-online", settings.online.packages, settings)
     if settings.batch is not None:
@@ -66,8 +68,10 @@ def environment_named(file: str, settings: AzureMLSettings) -> str:
     return f"azureml:{environment['name']}:{environment['version']}"
 
 
-def _environment(name: str, packages: Sequence[str], settings: AzureMLSettings) -> dict[str, Any]:
-    python = [f"python={settings.environment.python}", "pip", {"pip": list(packages)}]
+def _environment(
+    name: str, packages: Sequence[str], settings: AzureMLSettings, conda: Sequence[str] = ()
+) -> dict[str, Any]:
+    python = [f"python={settings.environment.python}", *conda, "pip", {"pip": list(packages)}]
     holds = {
         "image": settings.environment.image,
         "conda_file": {"name": name, "channels": ["conda-forge"], "dependencies": python},
@@ -125,8 +129,10 @@ def _text(name: str, content: bytes) -> str:
 
 
 def _component(
-    stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], environment: str
+    stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], settings: AzureMLSettings
 ) -> dict[str, Any]:
+    several = _several(stage, profile, settings)
+    environment = environment_named("environment.yml", settings)
     records = {need: {"type": "uri_folder"} for need in stage.needs}
     values = {each.name: {"type": TYPES[each.kind], "default": each.default} for each in parameters}
     return {
@@ -139,18 +145,40 @@ def _component(
         "outputs": {"record": {"type": "uri_folder"}},
         "code": "../code",
         "environment": environment,
-        "command": _command(stage, project, profile, parameters),
+        "command": _command(stage, project, profile, parameters, several is not None),
+        **(several or {}),
     }
 
 
-def _command(stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter]) -> str:
-    words = ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
+def _several(stage: Stage, profile: Profile, settings: AzureMLSettings) -> dict[str, Any] | None:
+    """The nodes of a stage that has several, and how many processes Azure ML starts on each; None: one node, on which
+    the stage itself starts processes."""
+    nodes, processes = {
+        "train": (profile.training.machines, profile.training.processes),
+        ON_SEVERAL: (settings.prepare_instances, 1),
+    }.get(stage.name, (1, 1))
+    if nodes == 1:
+        return None
+    return {
+        "distribution": {"type": "pytorch", "process_count_per_instance": processes},
+        "resources": {"instance_count": nodes},
+    }
+
+
+def _command(stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], several: bool) -> str:
+    """What a shell runs, on several nodes once for each process: there the first one alone writes the record."""
+    words = ["python", "-m", "lakewright.workers.standalone"] if several and stage.name == ON_SEVERAL else []
+    words += ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
     words += ["--profile", shlex.quote(profile.name), "--run", RUN]
     for setting in override_settings(project):
         words += ["--set", shlex.quote(setting)]
     for each in parameters:  # Azure ML replaces ${{…}} by the value before a shell reads it
         words += ["--set", f"'{each.setting}=${{{{inputs.{each.name}}}}}'"]
-    words += [">", f"'${{{{outputs.record}}}}/{RECORD}'"]
+    output = f"'${{{{outputs.record}}}}/{RECORD}'"
+    if several:
+        words = ["{", *FIRST_ALONE, "exec", ">", f"{output};", "}", "&&", *words]
+    else:
+        words += [">", output]
     records = [f"'${{{{inputs.{need}}}}}/{RECORD}'" for need in stage.needs]
     return " ".join([*(["cat", *records, "&&"] if records else []), *words])
 

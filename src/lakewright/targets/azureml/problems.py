@@ -22,6 +22,7 @@ from lakewright.targets.checks import (
 )
 from lakewright.targets.machines import AZURE
 from lakewright.targets.searches import search_problems
+from lakewright.targets.together import parts_problems, taken_away
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
 ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -46,6 +47,7 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
     train = (settings.gpu or settings.cpu).size
     remedy = "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4"
     yield from gpu_problems(profile, train, remedy, AZURE)
+    yield from _together(profile, settings)
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
     packages, minutes = settings.environment.packages, float(settings.timeout_minutes)
@@ -82,6 +84,26 @@ def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
             f"two clusters are named {name}",
             "give them different names: otherwise the later one replaces the other",
         )
+
+
+def _together(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    """What stops several nodes of one step."""
+    yield from parts_problems(profile, settings.prepare_instances, "prepare_instances")
+    machines, key = profile.training.machines, "cpu" if settings.gpu is None else "gpu"
+    cluster = settings.gpu or settings.cpu
+    wanted = {
+        ("training", "machines"): (machines, key, cluster),
+        ("target", "prepare_instances"): (settings.prepare_instances, "cpu", settings.cpu),
+    }
+    for place, (nodes, name, has) in wanted.items():
+        if nodes > has.max_instances:
+            yield Problem(
+                profile.where(*place),
+                f"{'.'.join(place)} is {nodes}, and the cluster {has.name} has at most {has.max_instances} nodes",
+                f"raise target.{name}.max_instances, or lower {'.'.join(place)}",
+            )
+    if cluster.low_priority:
+        yield from taken_away(profile, profile.where("target", key, "low_priority"), "low_priority")
 
 
 def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:

@@ -136,6 +136,9 @@ class AzureMLSettings(TargetSettings):
     location: str | None = Field(default=None, description="region; null: the workspace's")
     cpu: Cluster = Field(default=Cluster(name="cpu"), description="the cluster of the stages")
     gpu: Cluster | None = Field(default=None, description="the cluster of the stage train; null: cpu")
+    prepare_instances: int = Field(
+        default=1, ge=1, le=1000, description="nodes of the cluster cpu that compute the parts of `prepare` together"
+    )
     environment: Environment = Environment()
     identity: str | None = Field(
         default=None,

@@ -3,15 +3,15 @@
 settings.py  the profile's settings         bundle.py    databricks.yml, and the same as requests
 jobs.py      the jobs, as data              sending.py   through databricks-sdk
 problems.py  problems before sending        dbutils.py   notebooks' dbutils, on any machine
-approval.py  the program of deployment jobs
+approval.py  the program of deployment jobs distributor.py  train on several machines
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem
@@ -32,14 +32,19 @@ class DatabricksTarget:
     runs_searches = True
 
     def __call__(self) -> None:
-        """Runs the console script with its arguments; a wheel task calls this by the entry point's name.
+        """Runs the console script with its arguments, or starts train on several machines; a wheel task calls this by
+        the entry point's name.
 
         The task runs inside a notebook's shell, where every SystemExit is a failure, even the code 0 with which the
         script ends.
         """
-        (script,) = distribution("lakewright").entry_points.select(group="console_scripts", name="lakewright")
+        from lakewright.targets.databricks.distributor import TOGETHER, script, train
+
         try:
-            script.load()()
+            if sys.argv[1:2] == [TOGETHER]:
+                train(int(sys.argv[2]), sys.argv[3:])
+            else:
+                script()()
         except SystemExit as end:
             if end.code:
                 raise

@@ -78,7 +78,7 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
         things["clusters"] = {
             "interactive": {
                 "cluster_name": jobs.name_of(project),
-                **jobs.machines(settings.interactive, settings.environment, project),
+                **jobs.machines_of(settings.interactive, settings.environment, project),
                 "autotermination_minutes": settings.interactive.minutes,
             }
         }

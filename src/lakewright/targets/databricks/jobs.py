@@ -8,15 +8,19 @@ run id, which names Lakewright's run, and the gate's task value `passed`, on whi
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
+from lakewright import plugins
+from lakewright.learning.learners import on_workers
 from lakewright.pipeline import STAGES
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
+from lakewright.targets.databricks.distributor import TOGETHER
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 from lakewright.targets.owned import full_name
 from lakewright.targets.parameters import Parameter, as_text, override_settings, parameters
 from lakewright.targets.searches import words
+from lakewright.targets.together import ON_SEVERAL, names_workers
 
 RUN = "{{job.run_id}}"
 PASSED = "passed"  # the gate's task value, and the condition on it
@@ -47,19 +51,26 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
         RUN,
         *(part for setting in (*override_settings(project), *values) for part in ("--set", setting)),
     ]
+    machines = profile.training.machines
     tasks: list[dict[str, Any]] = []
     previous: list[dict[str, str]] = []
     for stage in STAGES:
         wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
+        together = (
+            [TOGETHER, str(profile.training.processes * machines)] if stage.name == "train" and machines > 1 else []
+        )
         tasks.append(
             {
                 "task_key": stage.name,
                 **({"depends_on": previous} if previous else {}),
-                "python_wheel_task": {**wheel, "parameters": ["stage", stage.name, *options]},
+                "python_wheel_task": {
+                    **wheel,
+                    "parameters": [*together, "stage", stage.name, *options, *_workers(stage.name, project, profile)],
+                },
                 "max_retries": settings.retries.times,
                 "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
                 "retry_on_timeout": settings.retries.after_timeout,
-                **_machine(settings, project, gpu=stage.name == "train"),
+                **_machine(settings, project, gpu=stage.name == "train", machines=machines),
             }
         )
         previous = [{"task_key": stage.name}]
@@ -72,7 +83,7 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
         "name": name_of(project),
         "parameters": [{"name": each.name, "default": _text(each.default)} for each in parameters],
         "tasks": tasks,
-        **_machines(settings, project),
+        **_machines(settings, project, machines=machines),
         "max_concurrent_runs": settings.max_concurrent_runs,
         **_runs_as(settings),
     }
@@ -85,6 +96,14 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
     if settings.timeout_minutes is not None:
         job["timeout_seconds"] = settings.timeout_minutes * 60
     return {**job, **({"email_notifications": recipients} if recipients else {})}
+
+
+def _workers(stage: str, project: Project, profile: Profile) -> list[str]:
+    """Options of a stage whose parts the workers of its cluster compute. Functions of serverless compute may open no
+    file: there, parts are processes of one machine."""
+    uses = stage == ON_SEVERAL or (stage == "train" and on_workers(plugins.LEARNERS.find(project.train.learner)))
+    has_them = cast(DatabricksSettings, profile.target).cluster is not None and not names_workers(profile)
+    return ["--workers", "databricks"] if uses and has_them else []
 
 
 def search_job(search: str, project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
@@ -153,7 +172,7 @@ def approval_job(project: Project, profile: Profile, settings: DatabricksSetting
     }
 
 
-def machines(cluster: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
+def machines_of(cluster: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
     """https://docs.databricks.com/api/workspace/clusters/create, without a name.
 
     The machines' names show the cloud. The first machine, which is the driver's, is never a spot machine.
@@ -181,8 +200,8 @@ def package(settings: DatabricksSettings) -> tuple[str, str]:
     return (path, bracket + extras) if path.endswith(".whl") else ("", settings.package)
 
 
-def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False) -> dict[str, Any]:
-    """The machine of a task, and its libraries."""
+def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False, machines: int = 1) -> dict[str, Any]:
+    """The machine of a task, and its libraries; `gpu`: that of train, or the driver and so many machines of it."""
     wheel, extras = package(settings)
     uploaded = f"{folder_of(project, settings)}/{wheel.rpartition('/')[2]}"
     if settings.cluster is None:
@@ -194,12 +213,12 @@ def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False) 
     more = [f"lakewright{extras}=={version}"] if wheel and extras else [] if wheel else [extras]
     libraries: list[dict[str, Any]] = [{"whl": uploaded}] if wheel else []
     libraries += [{"pypi": {"package": requirement}} for requirement in (*more, *settings.requirements)]
-    key = "gpu" if gpu and settings.cluster.gpu_node_type else "stages"
+    key = "gpu" if gpu and settings.cluster.gpu_node_type else "train" if gpu and machines > 1 else "stages"
     return {"job_cluster_key": key, "libraries": libraries}
 
 
-def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True) -> dict[str, Any]:
-    """The machines of the job's tasks, by their keys."""
+def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True, machines: int = 1) -> dict[str, Any]:
+    """The machines of the job's tasks, by their keys; so many train together, beside their driver."""
     cluster = settings.cluster
     if cluster is None:
         wheel, extras = package(settings)
@@ -213,16 +232,21 @@ def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True) 
             variables = {"environment_variables_key": "stages", "spec": {"variables": settings.environment}}
             part["environment_variables"] = [variables]
         return part
-    stages = machines(cluster, settings.environment, project)
+    stages = machines_of(cluster, settings.environment, project)
     clusters = [{"job_cluster_key": "stages", "new_cluster": stages}]
     if gpu and cluster.gpu_node_type is not None:
         one = cluster.model_copy(
             update={"node_type": cluster.gpu_node_type, "spark_version": cluster.gpu_spark_version}
         )
+        several: dict[str, Any] = {"num_workers": machines}
         single = {"kind": "CLASSIC_PREVIEW", "is_single_node": True}
-        whole = {**machines(one, settings.environment, project), **single}
+        whole = {**machines_of(one, settings.environment, project), **(several if machines > 1 else single)}
         del whole["autoscale"]
         clusters.append({"job_cluster_key": "gpu", "new_cluster": whole})
+    elif gpu and machines > 1:
+        whole = {**stages, "num_workers": machines}
+        del whole["autoscale"]
+        clusters.append({"job_cluster_key": "train", "new_cluster": whole})
     return {"job_clusters": clusters}
 
 

@@ -28,6 +28,7 @@ from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.databricks.settings import Machines as ClusterMachines
 from lakewright.targets.machines import AZURE, Machines, has_gpu
 from lakewright.targets.searches import search_problems
+from lakewright.targets.together import parts_problems, taken_away
 
 # A workspace is in one of three clouds, whose machines have different names.
 CLOUDS = (
@@ -55,6 +56,7 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     settings = cast(DatabricksSettings, profile.target)
     yield from _reached(profile, settings)
     yield from _machines(profile, settings)
+    yield from _together(profile, settings)
     yield from _registered(profile, settings)
     yield from _serves(project, profile, settings)
     yield from _permitted(project, profile, settings)
@@ -132,6 +134,39 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
         train = (cluster.gpu_node_type or cluster.node_type) if cluster is not None else "serverless compute"
         remedy = "name target.cluster.gpu_node_type (or target.accelerator, serverless)"
         yield from gpu_problems(profile, train, remedy, *CLOUDS)
+
+
+def _together(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    """What stops several processes or machines of train."""
+    yield from parts_problems(profile)
+    training, cluster, where = profile.training, settings.cluster, profile.where("training")
+    if cluster is None:
+        if training.machines > 1:
+            yield Problem(
+                profile.where("training", "machines"),
+                f"serverless compute trains on one machine, and training.machines is {training.machines}",
+                "name target.cluster, whose workers train together; or accelerator: GPU_8xH100 with training: "
+                "{processes: 8}, the GPUs of one machine",
+            )
+        gpus = int(re.sub(r"GPU_(\d+)x.*", r"\1", settings.accelerator)) if settings.accelerator else 0
+        if gpus and profile.device != "cpu" and training.processes > gpus:
+            yield Problem(
+                where,
+                f"{training.processes} processes are to train, each with a GPU, and {settings.accelerator} has {gpus}",
+                f"training: {{processes: {gpus}}}, or accelerator: GPU_8xH100",
+            )
+        return
+    if settings.accelerator is None and training.machines > 1:
+        node = cluster.gpu_node_type or cluster.node_type
+        if training.processes > 1 and (profile.device == "cpu" or not has_gpu(node, *CLOUDS)):
+            yield Problem(
+                where,
+                f"{training.processes} processes on each machine without a GPU would share its cores, and Spark gives "
+                "each all of them",
+                "set training.processes: 1, whose threads use all cores; or name cluster.gpu_node_type",
+            )
+        if cluster.spot:
+            yield from taken_away(profile, profile.where("target", "cluster", "spot"), "cluster.spot")
 
 
 def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
     stage NAME …   a processing job      /opt/ml/processing/input/project → the stage → …/output/evaluation, …/decision
     train          a training job        hyperparameters.json → the stage train → /opt/ml/model, and /opt/ml/checkpoints
+                                         (of several instances, what the first process leaves is on the first one)
     serve          an endpoint           /opt/ml/model answers /ping and /invocations at port 8080
 
 SageMaker starts every container with `train` or `serve`
@@ -21,6 +22,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +31,8 @@ from pydantic_core import to_json
 
 from lakewright.errors import LakewrightError, UsageError, nearest
 from lakewright.system.files import whole
+from lakewright.targets.together import ON_SEVERAL
+from lakewright.workers import standalone
 
 if TYPE_CHECKING:
     from lakewright.records import Record
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 SECRET = "LAKEWRIGHT_SECRET_"
 COPIED_EVERY = 5.0  # seconds between two copies of a stage's checkpoints
 LAST_LINES, LONGEST_FAILURE = 8, 1024  # of a stage's output; characters that SageMaker shows
+TORCHRUN = "29500"  # the port where the first instance waits for the others, unless MASTER_PORT names another
+RESTARTS = 3
+JOIN_SECONDS = 900  # for the others, after all have names
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,32 +89,81 @@ def note(stage: str, record: Record | None, workspace: Workspace) -> None:
 
 def _run(command: str = "", *arguments: str) -> None:
     if command == "stage":
-        _alone(base() / "config" / "resourceconfig.json")
-        _stage(base() / "processing" / "input" / "project", *arguments)
+        _process(Hosts.of(base() / "config" / "resourceconfig.json"), *arguments)
     elif command == "train":
-        _alone(base() / "input" / "config" / "resourceconfig.json")
-        _train()
+        _train(Hosts.of(base() / "input" / "config" / "resourceconfig.json"))
     elif command == "serve":
         _serve()
     else:
         raise UsageError(f"the container was started with {command!r}", nearest(command, ("stage", "train", "serve")))
 
 
-def _stage(folder: Path, *arguments: str) -> None:
-    """`lakewright stage`, in the folder of the project's files. Raises CalledProcessError with its last lines."""
-    _read_secrets()
-    command = [sys.executable, "-m", "lakewright.cli", "stage", *arguments]
+@dataclass(frozen=True)
+class Hosts:
+    """The job's instances, each with a container like this one."""
+
+    names: Sequence[str] = ("localhost",)  # sorted
+    own: str = "localhost"
+    interface: str = ""  # of the network between them
+
+    @classmethod
+    def of(cls, config: Path) -> Hosts:
+        """As resourceconfig.json describes them; without this file, this container alone.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+        """
+        if not config.exists():
+            return cls()
+        given = json.loads(config.read_text(encoding="utf-8"))
+        return cls(sorted(given["hosts"]), given["current_host"], given.get("network_interface_name", ""))
+
+    @property
+    def first(self) -> str:
+        return self.names[0]
+
+
+def _process(hosts: Hosts, stage: str, *arguments: str) -> None:
+    """The stage, on one instance, or with its parts computed by all of them."""
+    folder = base() / "processing" / "input" / "project"
+    _read_secrets()  # before Spark's workers begin, which have this environment
+    if len(hosts.names) == 1:
+        _stage(folder, stage, *arguments)
+        return
+    if stage != ON_SEVERAL:
+        raise UsageError(
+            f"the job has {len(hosts.names)} instances, and the stage {stage} runs on one",
+            "set the instance count to 1",
+        )
+    standalone.await_names(hosts.names)
+    if hosts.own != hosts.first:
+        standalone.other(hosts.first, hosts.own)
+        return
+    with standalone.first(hosts.own, len(hosts.names)) as url:
+        _stage(folder, stage, *arguments, "--workers", url)
+
+
+def _stage(folder: Path, *arguments: str, by: Sequence[str] = ("-m",)) -> None:
+    """`lakewright stage`, in the folder of the project's files; `by` are Python's arguments that start it. Raises
+    CalledProcessError with the cause, or its last lines."""
+    command = [sys.executable, *by, "lakewright.cli", "stage", *arguments]
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
+    cause: list[str] = []
+    in_cause = False
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
         assert process.stderr is not None
         for line in process.stderr:
             sys.stderr.write(line)
             last_lines.append(line)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(last_lines))
+            if line.startswith("error: "):
+                cause, in_cause = [], True
+            elif not line.startswith(" "):
+                in_cause = False
+            cause += [line] if in_cause else []
+    if process.returncode != 0:  # torchrun says much after the error of a process
+        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(cause or last_lines))
 
 
-def _train() -> None:
+def _train(hosts: Hosts) -> None:
     """A hyperparameter whose name has a dot is a setting; `given` holds the settings of the deploy command."""
     from lakewright.settings.profile import load_profile
     from lakewright.workspace import copy_of
@@ -117,10 +173,41 @@ def _train() -> None:
     settings = [*json.loads(values["given"]), *(f"{name}={value}" for name, value in values.items() if "." in name)]
     folder = Path(os.environ.get("SM_CHANNEL_PROJECT", base() / "input" / "data" / "project"))
     _read_secrets()
-    work = copy_of(load_profile(values["profile"], folder).workspace) / "work"
+    profile = load_profile(values["profile"], folder)
+    if len(hosts.names) != profile.training.machines:
+        raise UsageError(
+            f"the job has {len(hosts.names)} instances, and the profile's training.machines is "
+            f"{profile.training.machines}",
+            "start it with as many (TrainingInstanceCount), or change training.machines and deploy again",
+        )
+    by = _together(hosts, profile.training.processes)
+    work = copy_of(profile.workspace) / "work"
     options = ["--project", values["project"], "--profile", values["profile"], "--run", values["run"]]
+    options += [part for setting in settings for part in ("--set", setting)]
     with checkpoints_kept(base() / "checkpoints", work):
-        _stage(folder, "train", *options, *(part for setting in settings for part in ("--set", setting)))
+        _stage(folder, "train", *options, by=by)
+
+
+def _together(hosts: Hosts, processes: int) -> Sequence[str]:
+    """What starts the stage: torchrun, which starts so many processes on each instance, or Python where there is one.
+
+    The first instance's torchrun has the place where all meet. Ranks go by the instances' names, so that the first
+    process, which alone leaves the model, is on the first one.
+    """
+    if len(hosts.names) == 1:
+        return ("-m",)
+    standalone.await_names(hosts.names)
+    meeting = f"{hosts.first}:{os.environ.get('MASTER_PORT', TORCHRUN)}"
+    is_host = str(hosts.own == hosts.first).lower()
+    torchrun = ["-m", "torch.distributed.run", "--nnodes", str(len(hosts.names)), "--nproc-per-node", str(processes)]
+    torchrun += ["--max-restarts", str(RESTARTS), "--local-addr", hosts.own]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", "lakewright"]
+    torchrun += ["--rdzv-conf", f"is_host={is_host},join_timeout={JOIN_SECONDS},read_timeout={JOIN_SECONDS}"]
+    # A new meeting place each time that the processes are started anew: learning/processes/group.py
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    if hosts.interface:
+        os.environ["NCCL_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = hosts.interface
+    return [*torchrun, "-m", "--"]
 
 
 def _serve() -> NoReturn:
@@ -167,12 +254,6 @@ def _copy(path: Path, copied: Path) -> None:
             shutil.copy2(path, draft)
     except FileNotFoundError:
         return
-
-
-def _alone(config: Path) -> None:
-    hosts = json.loads(config.read_text(encoding="utf-8"))["hosts"] if config.exists() else []
-    if len(hosts) > 1:
-        raise UsageError(f"the job has {len(hosts)} instances, and a stage runs on one", "set the instance count to 1")
 
 
 def _read_secrets() -> None:

@@ -21,6 +21,7 @@ from lakewright.targets.parameters import Parameter, override_settings, paramete
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
 from lakewright.targets.searches import words
+from lakewright.targets.together import ON_SEVERAL
 
 Json = dict[str, Any]
 CONTAINER = ["python", "-m", "lakewright.targets.sagemaker.container"]
@@ -41,7 +42,7 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
     """The pipeline; `code` is the S3 prefix of the project's files. Raises ProfileError for a parameter's name that is
     taken."""
     settings = settings_of(profile)
-    settable, own = parameters(project, settings.parameters), _own_parameters(project, settings)
+    settable, own = parameters(project, settings.parameters), _own_parameters(project, profile)
     clashes = [parameter.name for parameter in settable if parameter.name in own]
     if clashes:
         raise ProfileError(f"the pipeline already has a parameter {clashes[0]}", "use another name")
@@ -61,25 +62,23 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
 def search_definition(search: str, project: Project, profile: Profile, code: str) -> Json:
     """The pipeline of the search `tune` or `automl`: one processing job, on the machine of train."""
     settings = settings_of(profile)
-    own = _own_parameters(project, settings)
+    instance = settings.training.instance_type
     return {
         "Version": "2020-12-01",
         "Metadata": {},
-        "Parameters": [
-            {"Name": name, "Type": _kind(own[name]), "DefaultValue": own[name]}
-            for name in ("TrainingInstanceType", "TrainingInstanceCount")
-        ],
+        "Parameters": [{"Name": "TrainingInstanceType", "Type": "String", "DefaultValue": instance}],
         "Steps": [_Steps(project, profile, code, []).search(search)],
     }
 
 
-def _own_parameters(project: Project, settings: SageMakerSettings) -> dict[str, str | int]:
+def _own_parameters(project: Project, profile: Profile) -> dict[str, str | int]:
+    settings = settings_of(profile)
     endpoint = settings.endpoint.instance_type if settings.endpoint else Endpoint.model_fields["instance_type"].default
     return {
         "ProcessingInstanceType": settings.processing.instance_type,
         "ProcessingInstanceCount": settings.processing.count,
         "TrainingInstanceType": settings.training.instance_type,
-        "TrainingInstanceCount": settings.training.count,
+        "TrainingInstanceCount": profile.training.machines,
         "DeployInstanceType": endpoint,
         "ModelApprovalStatus": approval_of(project, settings),
     }
@@ -109,7 +108,8 @@ class _Steps:
 
     def search(self, name: str) -> Json:
         command = words(name, self.project, self.profile, self.project.path.name)
-        arguments = self._job(command, self._machine("Training", self.settings.training), self.settings.training.hours)
+        training = self.settings.training
+        arguments = self._job(command, self._machine("Training", training, 1), training.hours)
         return {"Name": name, "Type": "Processing", "Arguments": arguments} | _retried(self.settings)
 
     def _processing(self, name: str) -> Json:
@@ -118,7 +118,9 @@ class _Steps:
         command += ["--run", EXECUTION]
         command += [part for setting in override_settings(self.project) for part in ("--set", setting)]
         command += [part for each in self.parameters for part in ("--set", _join(f"{each.setting}=", _value(each)))]
-        arguments = self._job(command, self._machine("Processing", settings.processing), settings.processing.hours)
+        count = {"Get": "Parameters.ProcessingInstanceCount"} if name == ON_SEVERAL else 1
+        machine = self._machine("Processing", settings.processing, count)
+        arguments = self._job(command, machine, settings.processing.hours)
         if name in PROPERTY_FILES:
             output = PROPERTY_FILES[name][0]
             sent = {
@@ -192,7 +194,7 @@ class _Steps:
                 }
             ],
             "OutputDataConfig": {"S3OutputPath": _join(prefix, EXECUTION, "/model"), **key},
-            "ResourceConfig": self._machine("Training", training),
+            "ResourceConfig": self._machine("Training", training, {"Get": "Parameters.TrainingInstanceCount"}),
             "StoppingCondition": stopping,
             "EnableManagedSpotTraining": training.spot,
         }
@@ -215,10 +217,10 @@ class _Steps:
             ]
         return arguments
 
-    def _machine(self, kind: str, machine: Machine) -> Json:
+    def _machine(self, kind: str, machine: Machine, count: Json | int) -> Json:
         return {
             "InstanceType": {"Get": f"Parameters.{kind}InstanceType"},
-            "InstanceCount": {"Get": f"Parameters.{kind}InstanceCount"},
+            "InstanceCount": count,
             "VolumeSizeInGB": machine.volume_gb,
             **({"VolumeKmsKeyId": self.settings.kms_key} if self.settings.kms_key else {}),
         }

@@ -23,6 +23,7 @@ from lakewright.targets.parameters import override_settings, parameters, stage_s
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 from lakewright.targets.searches import search_problems
+from lakewright.targets.together import parts_problems
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still have them.
 MACHINES = Machines(
@@ -55,13 +56,7 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
 
 
 def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
-    for kind, machine in {"processing": settings.processing, "training": settings.training}.items():
-        if machine.count > 1:
-            yield Problem(
-                profile.where("target", kind, "count"),
-                f"{machine.count} instances would each run the whole stage",
-                "set count: 1, and a larger instance_type",
-            )
+    yield from parts_problems(profile, settings.processing.count, "processing.count")
     used = {
         ("processing", "instance_type"): settings.processing.instance_type,
         ("training", "instance_type"): settings.training.instance_type,

@@ -34,12 +34,22 @@ class Machine(Settings):
     """The machines of a step."""
 
     instance_type: str = Field(default="ml.m6i.xlarge", pattern=INSTANCE)
-    count: int = Field(default=1, ge=1, le=100, description="instances; a stage runs on one")
     volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of each instance, in GB")
     hours: float = Field(default=5, gt=0, le=120, description="hours after which the job is stopped")
 
 
+class Processing(Machine):
+    count: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="instances of `prepare`, which compute its parts together; the others run on one",
+    )
+
+
 class Training(Machine):
+    """Their number is the profile's `training.machines`."""
+
     spot: bool = Field(
         default=False,
         description="spare capacity: cheaper, and may be taken away; training goes on from its checkpoints",
@@ -144,7 +154,7 @@ class SageMakerSettings(TargetSettings):
     store: str | None = Field(
         default=None, pattern=S3, description="code, archives and checkpoints; default {workspace}/sagemaker"
     )
-    processing: Machine = Field(default=Machine(), description="machines of all stages except train")
+    processing: Processing = Field(default=Processing(), description="machines of all stages except train")
     training: Training = Training()
     network: Network | None = None
     kms_key: str | None = Field(
