@@ -31,8 +31,8 @@ from scoring import trained
 sys.path.insert(0, str(ROOT / "tests"))
 import clusters
 
-ROWS = 10_000
-PART = 1250  # rows; the usual 25,000 would make one part of these
+ROWS = 16_384
+PART = 2048  # rows: a window of those that are computed together; the usual 24,576 would make one part of these
 INPUT, FEW = "main.demo.texts", "main.demo.few"
 COMMIT_FILES = 40_000
 SCORE = """
