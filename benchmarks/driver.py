@@ -78,7 +78,7 @@ def choosing(rows: int) -> dict[str, float]:
     task = plugins.TASKS.find("text_classification")
     reading = Reading(None, table, task, project.task, named.roles, {"text": "text"}, ["text", "label"])  # type: ignore[arg-type]
     with Peak() as peak:
-        wing.choose(reading, "random", project.prepare, named, [])
+        wing.choose(reading, "random", project.prepare, named, None, None, [])  # type: ignore[arg-type]
     return {"seconds": peak.seconds, "bytes": peak.bytes}
 
 

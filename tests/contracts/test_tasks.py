@@ -13,7 +13,7 @@ import pytest
 from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.model.recipe.encoded import Encoded
-from lakewright.model.tasks import Logits, Loss, Task
+from lakewright.model.tasks import Logits, Loss, Task, read_whole
 from lakewright.model.tasks.answering import FIRST, LAST
 from lakewright.testing import TaskCase, TaskSuite
 from recipes import recipe_of, table_recipe
@@ -149,7 +149,7 @@ def test_whole_numbers_stored_as_floats_are_classes() -> None:
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1.0, None, 10.0, float("nan")]})
     task = plugins.TASKS.find("text_classification")
     settings = task.settings()
-    (read,) = task.read([table], {"text": "text", "label": "label"}, settings)
+    (read,) = read_whole(task, [table], {"text": "text", "label": "label"}, settings)
     assert read["truth"].to_pylist() == ["1", None, "10", None]
     whole = pa.table({"text": ["a", "b", "c"], "truth": ["10", "2", "1"]})
     assert task.fit([whole], {"text": "text"}, settings).labels == ("1", "2", "10")

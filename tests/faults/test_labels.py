@@ -46,7 +46,7 @@ from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.model.folder import seal
 from lakewright.model.predictor import Predictor
 from lakewright.model.pyfunc import PyfuncModel
-from lakewright.model.tasks import Task, no_prediction
+from lakewright.model.tasks import Task, no_prediction, read_whole
 from lakewright.model.tasks.classification import TextClassificationColumns
 from lakewright.model.tasks.multilabel import MultilabelColumns
 from lakewright.records import Prepared
@@ -67,7 +67,7 @@ def read(name: str, table: dict[str, Any] | pa.Table, columns: dict[str, Any], *
     kind: type[Task] = plugins.TASKS.find(name)
     whole = table if isinstance(table, pa.Table) else pa.table(table)
     half = len(whole) // 2
-    parts = kind.read([whole.slice(0, half), whole.slice(half)], columns, kind.settings(name=name, **settings))
+    parts = read_whole(kind, [whole.slice(0, half), whole.slice(half)], columns, kind.settings(name=name, **settings))
     return [truth for part in parts for truth in part["truth"].to_pylist()]
 
 

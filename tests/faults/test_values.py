@@ -33,6 +33,7 @@ from lakewright.errors import DataError, NotFound, ProfileError, ProjectError, U
 from lakewright.learning.learners.linear import export
 from lakewright.model.folder import seal
 from lakewright.model.recipe.dense import Dense, Number
+from lakewright.model.tasks import read_whole
 from lakewright.model.tasks.similarity import GREATEST, SentenceSimilarity
 from lakewright.model.tasks.tagging import TokenClassification, TokenClassificationSettings
 from lakewright.pipeline.stages.prepare import prepare
@@ -420,7 +421,7 @@ def test_spans_in_spacys_form_are_read(tmp_path: Path) -> None:
     write_json(tmp_path, [{"text": f"say Anna {i}", "annotations": SPACY} for i in range(3)])
     columns = {"text": "text", "spans": "annotations"}
     tables = [read(tmp_path, "m.jsonl")]
-    (rows,) = TokenClassification.read(tables, columns, TokenClassificationSettings())
+    (rows,) = read_whole(TokenClassification, tables, columns, TokenClassificationSettings())
     assert rows["truth"].to_pylist() == [[{"start": 4, "end": 8, "label": "PER"}]] * 3
 
 

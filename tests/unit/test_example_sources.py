@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.errors import UsageError
+from lakewright.model.tasks import read_whole
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -126,7 +127,7 @@ def test_an_example_can_run_from_what_its_header_says(
     if project.data.columns.is_open:  # prepare finds the inputs
         return
     task = plugins.TASKS.find(project.task.name)
-    (read,) = task.read([table], project.data.columns.roles, project.task)
+    (read,) = read_whole(task, [table], project.data.columns.roles, project.task)
     assert read["truth"].null_count == 0
 
 
@@ -160,7 +161,7 @@ def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         project = load_project(EXAMPLES / name)
         task = plugins.TASKS.find(project.task.name)
-        (read,) = task.read([table], project.data.columns.roles, project.task)
+        (read,) = read_whole(task, [table], project.data.columns.roles, project.task)
         assert read["truth"].to_pylist()[0] == truth
 
 

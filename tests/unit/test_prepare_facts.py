@@ -21,13 +21,15 @@ import lakewright as lw
 from lakewright import plugins
 from lakewright.data.rows.facts import gather
 from lakewright.data.rows.reading import Reading
+from lakewright.workers.local import LocalWorkers
 project = lw.load_project("project.yml")
 lake, columns = lw.Workspace.open(lw.load_profile()).lake, project.data.columns
 table = lake.version("main.demo.things")
 kind = plugins.TASKS.find(project.task.name)
 names = [name for _, name in columns.names]
 inputs = kind.inputs_of(columns.roles)
-facts, _ = gather(Reading(lake, table, kind, project.task, columns.roles, inputs, names), columns, "grouped")
+reading = Reading(lake, table, kind, project.task, columns.roles, inputs, names)
+facts, _ = gather(reading, columns, "grouped", lake, LocalWorkers(1, 1))
 for name in sys.argv[1:]:
     print(name, len(getattr(facts, name)), hashlib.sha256(getattr(facts, name).tobytes()).hexdigest())
 print(facts.names)

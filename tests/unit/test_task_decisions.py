@@ -22,6 +22,7 @@ from lakewright.errors import DataError, ProjectError
 from lakewright.model.recipe import Encoded, Wanted
 from lakewright.model.recipe.dense import Dense, DenseSettings
 from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import read_whole
 from lakewright.model.tasks.answering import QuestionAnswering
 from lakewright.model.tasks.classification import (
     Classification,
@@ -65,11 +66,11 @@ def test_each_label_gets_the_threshold_that_finds_its_rows() -> None:
 def test_labels_as_columns_of_0_and_1() -> None:
     table = pa.table({"t": ["a", "b", "c"], "joy": [1, 0, 0], "fear": pa.array([1, 0, None], pa.int8())})
     columns = {"text": "t", "labels": ["joy", "fear"]}
-    (read,) = MultilabelClassification.read([table], columns, MultilabelSettings())
+    (read,) = read_whole(MultilabelClassification, [table], columns, MultilabelSettings())
     assert read["truth"].to_pylist() == [["joy", "fear"], [], None]
     with pytest.raises(DataError, match="holds 2 in row 1"):
         wrong = pa.table({"t": ["a", "b"], "joy": [1, 2], "fear": [0, 0]})
-        list(MultilabelClassification.read([wrong], columns, MultilabelSettings()))
+        list(read_whole(MultilabelClassification, [wrong], columns, MultilabelSettings()))
 
 
 def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
@@ -248,17 +249,17 @@ def test_labels_count_as_the_class_that_they_are_merged_into() -> None:
     table = pa.table({"text": ["a", "b", "c", "d"], "stars": [1, 2, 5, None]})
     columns = {"text": "text", "label": "stars"}
     merged = TextClassificationSettings(merge={"1": "bad", "2": "bad"})
-    (read,) = TextClassification.read([table], columns, merged)
+    (read,) = read_whole(TextClassification, [table], columns, merged)
     assert read["truth"].to_pylist() == ["bad", "bad", "5", None]
     with pytest.raises(DataError, match="'3', which the column 'stars' does not hold"):
-        list(TextClassification.read([table], columns, TextClassificationSettings(merge={"3": "bad"})))
+        list(read_whole(TextClassification, [table], columns, TextClassificationSettings(merge={"3": "bad"})))
 
 
 @pytest.mark.parametrize("values", [[True, False, None], [1.0, 2.0, None], [1, 2, None], ["x", "y", None]])
 def test_a_category_is_the_same_in_a_table_and_in_json(values: list[Any]) -> None:
     table = pa.table({"t": ["a", "b", "c"], "k": values, "y": ["p", "q", "p"]})
     columns = {"text": "t", "label": "y", "categories": ["k"]}
-    (read,) = TextClassification.read([table], columns, TextClassificationSettings())
+    (read,) = read_whole(TextClassification, [table], columns, TextClassificationSettings())
     task = TextClassification.fit([read], {"text": "text", "k": "category"}, TextClassificationSettings())
     for row, value in zip(read.drop_columns("truth").to_pylist(), values, strict=True):
         assert read_row(task.inputs, {"text": row["text"], "k": value}, 0) == row
@@ -303,12 +304,13 @@ def test_labels_that_tell_no_rows_apart_are_refused() -> None:
     settings = MultilabelSettings()
     with pytest.raises(DataError, match=r"column 'b' .* is 1 in no row"):
         table = pa.table({"t": ["x", "y"], "a": [1, 0], "b": [0, None]})
-        list(MultilabelClassification.read([table], columns, settings))
+        list(read_whole(MultilabelClassification, [table], columns, settings))
     for labels, what in (
         ([[], []], "no row of train has a label"),
         ([["a"], ["a"]], "every row of train has the same"),
     ):
-        (read,) = MultilabelClassification.read(
+        (read,) = read_whole(
+            MultilabelClassification,
             [pa.table({"t": ["x", "y"], "l": pa.array(labels, pa.list_(pa.string()))})],
             {"text": "t", "labels": "l"},
             settings,
@@ -345,4 +347,4 @@ def test_scores_that_do_not_differ_are_refused() -> None:
     columns = {"text": "text", "text_pair": "other", "score": "score"}
     table = pa.table({"text": ["a", "b"], "other": ["c", "d"], "score": [3.0, 3.0]})
     with pytest.raises(DataError, match=r"column .score. .* holds the same score in every row"):
-        list(SentenceSimilarity.read([table], columns, SimilaritySettings()))
+        list(read_whole(SentenceSimilarity, [table], columns, SimilaritySettings()))

@@ -16,6 +16,7 @@ from lakewright.data.rows.truths.spans import spans_of_tags
 from lakewright.errors import DataError
 from lakewright.model.recipe.scripts import is_mark
 from lakewright.model.recipe.tokens import Tokens
+from lakewright.model.tasks import read_whole
 from lakewright.model.tasks.tagging import TokenClassification, _best_tags, words_of
 from recipes import recipe_for
 from recipes import tokens as tokens_of
@@ -112,7 +113,7 @@ def test_offsets_in_utf16_are_read_as_those_in_characters(text: str, data: st.Da
         span = {"start": place[0], "end": place[1], "label": "x", "text": text[start:end]}
         table = pa.table({"text": [text], "spans": [json.dumps([span])]})
         settings = TokenClassification.settings(offsets=offsets)
-        read += list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, settings))
+        read += list(read_whole(TokenClassification, [table], {"text": "text", "spans": "spans"}, settings))
     assert read[0].equals(read[1])
 
 
@@ -120,7 +121,7 @@ def test_an_offset_within_an_emoji_is_named(tokens: Tokens) -> None:
     table = pa.table({"text": ["😀 dog"], "spans": ['[{"start": 1, "end": 3, "label": "x"}]']})
     settings = TokenClassification.settings(offsets="utf16")
     with pytest.raises(DataError, match="row 0: span 1–3 begins within a character"):
-        list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, settings))
+        list(read_whole(TokenClassification, [table], {"text": "text", "spans": "spans"}, settings))
 
 
 @given(st.lists(st.sampled_from(["a b", " ", "\n", "\u00a0", "\u200b"]), min_size=2, max_size=6), st.data())
@@ -132,7 +133,9 @@ def test_white_space_around_a_span_changes_nothing(parts: list[str], data: st.Da
     if not inner:
         return
     table = pa.table({"text": [text], "spans": [json.dumps([{"start": start, "end": end, "label": "x"}])]})
-    (read,) = TokenClassification.read([table], {"text": "text", "spans": "spans"}, TokenClassification.settings())
+    (read,) = read_whole(
+        TokenClassification, [table], {"text": "text", "spans": "spans"}, TokenClassification.settings()
+    )
     ((span,),) = read["truth"].to_pylist()
     assert text[span["start"] : span["end"]] == inner and start <= span["start"] and span["end"] <= end
 
@@ -163,7 +166,9 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
 def test_impossible_spans_are_named_by_row(spans: list[dict[str, object]], problem: str) -> None:
     table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", json.dumps(spans)])})
     with pytest.raises(DataError, match=problem) as caught:
-        list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, TokenClassification.settings()))
+        list(
+            read_whole(TokenClassification, [table], {"text": "text", "spans": "spans"}, TokenClassification.settings())
+        )
     assert "row 1" in caught.value.cause
 
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from lakewright import plugins
+from lakewright.data.lake.portions import Portion, Portions
+from lakewright.data.rows.arrays import distinct, plain_array
 from lakewright.data.rows.choosing import Chosen, choose
 from lakewright.data.rows.columns import column
-from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.facts import WORTH, as_text
 from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.inputs import ROLES, ColumnUse, close, noticed_in, uses
 from lakewright.data.rows.kinds import whole_row
@@ -30,13 +33,13 @@ from lakewright.data.rows.quality import (
     counted,
     cut,
 )
-from lakewright.data.rows.reading import Batch, Reading
+from lakewright.data.rows.reading import Batch, Elsewhere, Reading
 from lakewright.data.rows.splits import SPLITS, TEST, TRAIN, Method
 from lakewright.data.rows.unlabeled import Unlabeled, check_columns, draw, known
 from lakewright.data.sources.derived import columns_of
 from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.learners import check_fit
-from lakewright.learning.recipes import STORED, FittedRecipe, fit_recipe
+from lakewright.learning.recipes import STORED, FittedRecipe, fit_recipe, rows_of
 from lakewright.model.recipe.derive import Derive, DeriveSettings
 from lakewright.model.tasks import reads_inputs
 from lakewright.model.tasks.inputs import RESERVED, reserved
@@ -44,6 +47,7 @@ from lakewright.records import Finding, Prepared, TableVersion
 from lakewright.settings.project import DERIVED
 
 if TYPE_CHECKING:
+    from lakewright.data.lake.parts import Shape
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.kinds import Kind
     from lakewright.model.recipe import Recipe
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
     from lakewright.settings.sections import Columns
+    from lakewright.system.progress import Advance
     from lakewright.workers import Workers
 
 
@@ -137,7 +142,7 @@ def _plan(
     reading = Reading(lake, table, Kind, project.task, columns.roles, inputs, names)
 
     # Split first, before anything is fitted
-    chosen = choose(reading, method, settings, columns, findings)
+    chosen = choose(reading, method, settings, columns, lake, workers, findings)
     train = reading.only(chosen.of(TRAIN))
     findings += check_size_of_test(chosen.counts[TEST])
 
@@ -145,7 +150,10 @@ def _plan(
         findings += check_alone(train, inputs)
 
     # Labels, and whatever else the task learns from the rows, from train
-    task = Kind.fit((batch.task_columns for batch in train), inputs, project.task)
+    truths = Portions(lake, table, workers, rows_of(train), worth=WORTH).computed(
+        _Truths(replace(train, lake=Elsewhere(), selection=None), lake.shape(table, names)), f"reading {table}"
+    )
+    task = Kind.fit((pa.table({"truth": each}) for each in truths if len(each)), inputs, project.task)
     counts = chosen.label_counts
     bare = sorted(name for name in SPLITS if not counts[name])
     if bare and task.labels:
@@ -161,6 +169,19 @@ def _plan(
     # The recipe, from train
     fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project, lake, workers)
     return Plan(project, reading, method, chosen, task, fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Truths:
+    """The truths of a part's rows of train, each once where Arrow compares them."""
+
+    reading: Reading  # without a lake
+    shape: Shape
+
+    def __call__(self, portion: Portion[npt.NDArray[np.bool_]], advance: Advance | None) -> pa.Array:
+        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(portion.decided)
+        truths = [plain_array(batch.task_columns["truth"]) for batch in reading]
+        return distinct(pa.concat_arrays(truths))[1] if truths else pa.nulls(0)
 
 
 def unlabeled_rows(

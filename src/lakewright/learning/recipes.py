@@ -20,7 +20,7 @@ from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakewright.data.lake.parts import Shape
+    from lakewright.data.lake.parts import Part, Shape
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Reading
     from lakewright.data.rows.shortfalls import Shortfall
@@ -105,6 +105,13 @@ def fit_recipe(
     return FittedRecipe(recipe, lengths, of_folds)
 
 
+def rows_of(train: Reading) -> Callable[[Part], NDArray[np.bool_]]:
+    """Which rows of a part are those of train."""
+    selection = train.selection
+    assert selection is not None, "train is a part of the table"
+    return lambda part: selection[part.first : part.first + part.rows]
+
+
 def _without(train: Reading, folds: NDArray[np.int16], fold: int) -> Reading:
     assert train.selection is not None, "train is a part of the table"
     selection = train.selection.copy()
@@ -131,14 +138,10 @@ class _Train:
     def summaries(self, function: Callable[[Iterable[Values]], R]) -> Iterator[R]:
         """As `lakewright.model.recipe.summaries` explains; the parts are the table's, computed by the workers."""
         reading, table, lake = self.reading, self.reading.table, self.lake
-        assert reading.selection is not None, "train is a part of the table"
         transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
         elsewhere = replace(reading, lake=Elsewhere(), selection=None)
         work = _Summarise(elsewhere, lake.shape(table, reading.columns), transforms, function)
-        train = reading.selection
-        portions = Portions(
-            lake, table, self.workers, lambda part: train[part.first : part.first + part.rows], most=ROWS, worth=ROWS
-        )
+        portions = Portions(lake, table, self.workers, rows_of(reading), most=ROWS, worth=ROWS)
         yield from portions.computed(work, f"reading {table}")
 
 

@@ -13,7 +13,7 @@ from lakewright.data.rows.kinds import Row
 from lakewright.evaluation.metrics import meaning
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.encoded import Encoded
-from lakewright.model.tasks import IGNORED, Logits, Loss, Task
+from lakewright.model.tasks import IGNORED, Logits, Loss, Task, read_whole
 
 Perfect = Callable[[Task, Encoded, Sequence[Row], Sequence[Any], float], Logits]
 
@@ -57,7 +57,7 @@ class TaskCase:
         """What the task reads of a table: inputs and truths, one batch."""
         import pyarrow as pa
 
-        (batch,) = self.task.read([pa.table(dict(rows))], columns, self._settings)
+        (batch,) = read_whole(self.task, [pa.table(dict(rows))], columns, self._settings)
         return batch
 
     def open(self) -> Opened:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,7 +15,7 @@ from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
-from lakewright.model.tasks import Logits, Loss
+from lakewright.model.tasks import Logits, Loss, Reader
 from lakewright.settings.sections import Columns, TaskSettings
 
 
@@ -28,6 +28,22 @@ class HarvestColumns(Columns):
     weight: str | None = Field(default=None, description="the number to predict")
 
     truths: ClassVar[tuple[str, ...]] = ("weight",)
+
+
+@dataclass(frozen=True)
+class HarvestReader:
+    """A table row by row: nothing that only the whole shows."""
+
+    names: Sequence[str]
+    truth: str
+
+    def read(self, table: pa.Table) -> pa.Table:
+        inputs = {name: number_column(table, name, "measured") for name in self.names}
+        return pa.table({**inputs, "truth": number_column(table, self.truth, "weight")})
+
+    def merge(self, later: Self) -> None: ...
+
+    def check(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,16 +71,12 @@ class Harvest:
         return dict.fromkeys(columns.get("measured", ()), "number")
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> Reader:
         names, truth = needed(columns, "measured", "weight")
-        for table in tables:
-            inputs = {name: number_column(table, name, "measured") for name in names}
-            yield pa.table({**inputs, "truth": number_column(table, truth, "weight")})
+        return HarvestReader(names, truth)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
-        for _ in train:
-            pass
         return cls(dict(inputs))
 
     @classmethod

@@ -28,8 +28,10 @@ from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Reading
     from lakewright.settings.sections import Columns, Prepare
+    from lakewright.workers import Workers
 
 
 LEFT_OUT = -1
@@ -83,14 +85,20 @@ def _own_groups(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def choose(
-    reading: Reading, method: Method, settings: Prepare, columns: Columns, findings: list[Finding | Noticed]
+    reading: Reading,
+    method: Method,
+    settings: Prepare,
+    columns: Columns,
+    lake: Lake,
+    workers: Workers,
+    findings: list[Finding | Noticed],
 ) -> Chosen:
     """Adds to the findings. Raises DataError if nothing can be learned from the rows, or a split has no rows."""
     kind = reading.task
     for name in settings.drop_missing:
         if name not in reading.inputs:
             raise ProjectError(f"prepare.drop_missing names {name!r}, which is no input", nearest(name, reading.inputs))
-    facts, row_findings = gather(reading, columns, method, settings.drop_missing)
+    facts, row_findings = gather(reading, columns, method, lake, workers, settings.drop_missing)
     findings += row_findings
     if kind.one_label:
         single = [name for (name,) in facts.names]

@@ -97,6 +97,11 @@ class Problems:
         if self.count <= 5:
             self.first.append(place)
 
+    def merge(self, later: Problems) -> None:
+        """Adds those of the rows after these."""
+        self.count += later.count
+        self.first += later.first[: 5 - len(self.first)]
+
     def refuse(self, name: str, role: str, remedy: str) -> None:
         """Raises DataError if there are any."""
         if self.count:

@@ -8,19 +8,23 @@ digest); 4 for a published split.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lakewright.data.lake.parts import ROWS
+from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.rows.arrays import distinct, missing_rows, plain_array
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.contents import contents
 from lakewright.data.rows.duplicates import IDENTITY, normalise
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import TEXTS, Row, requires_text
+from lakewright.data.rows.reading import Elsewhere
 from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -28,10 +32,17 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.lake.parts import Shape
+    from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Batch, Reading
+    from lakewright.model.tasks import Reader
     from lakewright.settings.sections import Columns
+    from lakewright.system.progress import Advance
+    from lakewright.workers import Workers
 
 
+WORTH = 10 * ROWS  # rows of a part, of which another process takes some: to read one is a tenth of encoding it
+ARRAYS = ("truth", "rows", "text", "labels", "number", "is_label", "group", "time", "weight")
 NUMERIC = ("number", "likeness")  # kinds of truth
 
 
@@ -53,12 +64,80 @@ class Facts:
     weight: npt.NDArray[np.float64] | None = None  # above 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    facts: Facts  # labels are numbered within these rows
+    check: Usable
+    reader: Reader
+
+
+@dataclass(frozen=True, eq=False)
+class _Gather:
+    """The facts of a part's rows."""
+
+    reading: Reading  # without a lake
+    shape: Shape
+    columns: Columns
+    method: Method
+    required: Sequence[str]
+
+    def __call__(self, portion: Portion[None], advance: Advance | None) -> _Gathered:
+        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance)
+        return _gathered(reading, self.columns, self.method, self.required)
+
+
 def gather(
-    reading: Reading, columns: Columns, method: Method, required: Sequence[str] = ()
+    reading: Reading, columns: Columns, method: Method, lake: Lake, workers: Workers, required: Sequence[str] = ()
 ) -> tuple[Facts, list[Finding]]:
-    """Reads the table once; rows without one of the `required` inputs are left out. Raises DataError as `Task.read` and
-    `Usable.findings` do."""
-    size, one_label = reading.table.rows, reading.task.one_label
+    """Reads the table once, by parts; rows without one of the `required` inputs are left out. Raises DataError as the
+    task's reader and `Usable.findings` do."""
+    table = reading.table
+    if table.rows:
+        work = _Gather(
+            replace(reading, lake=Elsewhere()), lake.shape(table, reading.columns), columns, method, required
+        )
+        portions = Portions(lake, table, workers, lambda part: None, worth=WORTH)
+        facts, check, reader = _together(portions.computed(work, f"reading {table}"), table.rows)
+    else:
+        facts, check, reader = _together(iter([_gathered(reading, columns, method, required)]), 0)
+    reader.check()
+    findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
+    return facts, findings
+
+
+def _together(parts: Iterator[_Gathered], size: int) -> tuple[Facts, Usable, Reader]:
+    """One of all, where parts come in the order of their rows, which are `size` at most."""
+    first = next(parts)
+    check, reader, numbers = first.check, first.reader, dict[tuple[str, ...], int]()
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    alike = first.facts.truth is first.facts.labels  # one array is enough
+    published: list[str | None] = []
+    used = 0
+    for number, part in enumerate(chain([first], parts)):
+        if number:
+            check.merge(part.check)
+            reader.merge(part.reader)
+        facts = part.facts
+        window = slice(used, used + len(facts.rows))
+        used = window.stop
+        renumbered = np.array([numbers.setdefault(name, len(numbers)) for name in facts.names], np.int32)
+        labels = renumbered[facts.labels] if len(renumbered) else facts.labels
+        for name in ARRAYS[alike:]:
+            values = labels if name == "labels" else getattr(facts, name)
+            if values is not None:
+                arrays.setdefault(name, np.empty(size, values.dtype))[window] = values
+        published += facts.published or []
+    arrays = {name: values[:used] for name, values in arrays.items()}
+    arrays.setdefault("truth", arrays["labels"])
+    ids = np.concatenate(check.ids)[arrays["rows"]] if check.ids else None
+    has_published = first.facts.published is not None
+    facts = Facts(names=list(numbers), ids=ids, published=published if has_published else None, **arrays)
+    return facts, check, reader
+
+
+def _gathered(reading: Reading, columns: Columns, method: Method, required: Sequence[str]) -> _Gathered:
+    size = reading.table.rows if reading.part is None else reading.part.rows
+    one_label, reader = reading.task.one_label, reading.reader()
     rows, text, labels = np.empty(size, np.int64), np.empty(size, IDENTITY), np.empty(size, np.int32)
     truth = labels if one_label else np.empty(size, np.int64)
     number = np.empty(size, np.float64) if reading.task.truth in NUMERIC else None
@@ -75,7 +154,7 @@ def gather(
     if method == "time" and columns.event_time:
         checked.append(("event_time", columns.event_time))
     used = 0
-    for batch in reading:
+    for batch in reading.batches(reader):
         held, truths = contents(batch, reading.inputs), batch.truths
         ids = batch.table[columns.id].to_pylist() if columns.id else None
         has_truth = ~missing_rows(batch.task_columns["truth"])
@@ -111,23 +190,21 @@ def gather(
         if split is not None:
             splits = batch.table[columns.split or "split"].take(usable).to_pylist()
             split[window] = [published.setdefault(value, len(published)) for value in splits]
-    id_digests = np.concatenate(check.ids)[rows[:used]] if check.ids else None
-    findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
-    split_names = list(published)
-    return Facts(
+    split_names, usable_labels = list(published), labels[:used]
+    facts = Facts(
         rows=rows[:used],
         text=text[:used],
-        labels=labels[:used],
-        truth=truth[:used],
+        labels=usable_labels,
+        truth=usable_labels if one_label else truth[:used],
         names=list(numbers),
         number=None if number is None else number[:used],
         is_label=None if is_label is None else is_label[:used],
-        ids=id_digests,
         group=None if group is None else group[:used],
         time=np.concatenate(times) if times else None,
         published=None if split is None else [split_names[code] for code in split[:used].tolist()],
         weight=None if weight is None else weight[:used],
-    ), findings
+    )
+    return _Gathered(facts, check, reader)
 
 
 def _columns_to_check(columns: Columns, has_text: bool) -> list[tuple[str, str]]:

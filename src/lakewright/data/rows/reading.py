@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from lakewright.system.progress import Advance, bar
 
 if TYPE_CHECKING:
     from lakewright.data.lake.catalogs import Location
-    from lakewright.model.tasks import Task
+    from lakewright.model.tasks import Reader, Task
     from lakewright.records import TableVersion
     from lakewright.settings.sections import TaskSettings
 
@@ -80,6 +79,21 @@ class PartOf:
 
 
 @dataclass(frozen=True, eq=False)
+class InputsAlone:
+    """In the place of a task's reader, where every truth is null."""
+
+    inputs: Callable[[pa.Table, Mapping[str, Any]], Mapping[str, pa.ChunkedArray]]
+    roles: Mapping[str, Any]
+
+    def read(self, table: pa.Table) -> pa.Table:
+        return pa.table({**self.inputs(table, self.roles), "truth": pa.nulls(len(table), pa.string())})
+
+    def merge(self, later: Self) -> None: ...
+
+    def check(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
 class Reading:
     """Each iteration streams the table again, in the table's order."""
 
@@ -109,17 +123,22 @@ class Reading:
         return 0 if self.part is None else self.part.first
 
     def __iter__(self) -> Iterator[Batch]:
-        waiting: deque[pa.Table] = deque()  # the table that the task is reading
+        reader = self.reader()
+        yield from self.batches(reader)
+        if self.part is None:  # what only all rows together show
+            reader.check()
 
-        def tables() -> Iterator[pa.Table]:
-            for table in self._tables():
-                waiting.append(table)
-                yield table
+    def reader(self) -> Reader:
+        """The task's, which has read nothing."""
+        if self.inputs_alone is None:
+            return self.task.reader(self.roles, self.settings, self.first)
+        return InputsAlone(self.inputs_alone, self.roles)
 
+    def batches(self, reader: Reader) -> Iterator[Batch]:
         done = 0
         with self._bar() as advance:
-            for task_columns in self._read(tables()):
-                table = waiting.popleft()
+            for table in self._tables():
+                task_columns = reader.read(table)
                 rows = np.arange(self.first + done, self.first + done + len(table))
                 done += len(table)
                 advance(len(table), "")
@@ -129,8 +148,6 @@ class Reading:
                         rows, table, task_columns = rows[places], table.take(places), task_columns.take(places)
                 if len(rows) or self.selection is None:
                     yield Batch(rows, table, task_columns, self.inputs)
-                if self.part is not None and done == self.part.rows:
-                    return  # before the task looks at what it takes for all rows
 
     def _bar(self) -> AbstractContextManager[Advance]:
         if self.part is None:
@@ -159,13 +176,6 @@ class Reading:
             values += batch.column(0).take(pa.array(rows[start:end] - first)).to_pylist()
             first += len(batch)
         return values
-
-    def _read(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """For each table the columns as the task reads them."""
-        read = self.inputs_alone
-        if read is None:
-            return self.task.read(tables, self.roles, self.settings)
-        return (pa.table({**read(each, self.roles), "truth": pa.nulls(len(each), pa.string())}) for each in tables)
 
     def _tables(self) -> Iterator[pa.Table]:
         """At least one table; one without rows if the table has none."""

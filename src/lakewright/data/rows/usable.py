@@ -37,6 +37,10 @@ class Tally:
         self.count += len(places)
         self.first += [(int(rows[i]), cut(values[i])) for i in places[: EXAMPLES - len(self.first)]]
 
+    def merge(self, later: Tally) -> None:
+        self.count += later.count
+        self.first += later.first[: EXAMPLES - len(self.first)]
+
     def finding(self, name: str, detail: str) -> list[Finding]:
         """One, or none if there are no such rows."""
         if not self.count:
@@ -64,6 +68,19 @@ class Usable:
     broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their digests
     without_weight: Tally = field(default_factory=Tally)
+
+    def merge(self, later: Usable) -> None:
+        """Adds what was found in the rows after these."""
+        for name in ("rows", "texts", "truths", "both"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+        self.blanks.update(later.blanks)
+        for name in ("without_text", "without_truth", "incomplete", "very_long", "without_id", "without_weight"):
+            getattr(self, name).merge(getattr(later, name))
+        for each, tally in later.infinite.items():
+            self.infinite[each].merge(tally)
+        for name, tally in later.broken.items():
+            self.broken[name].merge(tally)
+        self.ids += later.ids
 
     def usable_rows(
         self,

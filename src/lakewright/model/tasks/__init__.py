@@ -39,6 +39,31 @@ class Loss:
     scale: float = 20.0
 
 
+class Reader(Protocol):
+    """Reads a table as a task sees it, batch by batch, and remembers what only the whole table shows. Parts of a table
+    may have readers of their own, which become one."""
+
+    def read(self, table: pa.Table) -> pa.Table:
+        """The inputs' columns (null without a value) and `truth` (null without one). Raises DataError if a column is
+        missing or holds wrong values, with the column's name and the first rows."""
+
+    def merge(self, later: Self) -> None:
+        """Adds what another reader saw of the rows after these."""
+
+    def check(self) -> None:
+        """Raises DataError for problems that only the whole table shows."""
+
+
+def read_whole(
+    task: type[Task], tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings
+) -> Iterator[pa.Table]:
+    """Each batch of a whole table as the task reads it; after the last one it is checked."""
+    reader = task.reader(columns, settings)
+    for table in tables:
+        yield reader.read(table)
+    reader.check()
+
+
 class Task(Protocol):
     name: ClassVar[str]
     settings: ClassVar[type[TaskSettings]]  # the keys of `task` in project.yml, beside the name
@@ -63,20 +88,15 @@ class Task(Protocol):
         """A row's inputs if `data.columns` maps these roles."""
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """For each of the tables, which are one table's batches in order (at least one), the inputs' columns (null
-        without a value) and `truth` (null without one). No table is held after the next one is read.
-
-        `columns` maps roles to column names. Raises ProjectError if a needed role is not mapped, DataError if a column
-        is missing or holds wrong values, with the column's name and the first rows; after the last table, DataError for
-        problems that only all tables together show.
-        """
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> Reader:
+        """Reads a table's batches in order, from row `first` on. `columns` maps roles to column names. Raises
+        ProjectError if a needed role is not mapped."""
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
-        """The task with all that it learns (labels, scales) from the truths of the train split, in tables from `read`
-        (at least one). `inputs` are those of `inputs_of`. The tables can be read only once; do not hold their texts.
-        """
+        """The task with all that it learns (labels, scales) from the truths of the train split: tables with the column
+        `truth` as a reader gives it (at least one). Each truth is there at least once: how often says nothing. `inputs`
+        are those of `inputs_of`."""
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self: ...

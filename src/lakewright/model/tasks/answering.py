@@ -7,8 +7,8 @@ first piece and one as its last (Devlin et al. 2019). A window without the answe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -63,6 +63,43 @@ class QuestionAnsweringColumns(Columns):
     truths: ClassVar[tuple[str, ...]] = ("answers",)
 
 
+@dataclass
+class AnswerReader:
+    """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to find in
+    the context, or one such string; a string may hold JSON. An empty list: the context has no answer."""
+
+    question: str  # these are names of columns
+    context: str
+    answers: str
+    offsets: Offsets
+    rows: int  # the number of the next row
+    problems: Problems = field(default_factory=Problems)
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
+        questions = text_column(table, self.question, "question")
+        contexts = text_column(table, self.context, "context")
+        values = column(table, self.answers, "answers").to_pylist()
+        truths: list[list[Answer] | None] = []
+        for row, (context, answers) in enumerate(zip(contexts.to_pylist(), values, strict=True), start=self.rows):
+            labelled = not missing(answers) and context is not None
+            try:
+                truths.append(_answers(answers, context, self.offsets) if labelled else None)
+            except ValueError as failure:
+                self.problems.add(f"row {row}: {failure}")
+                truths.append(None)
+        self.rows += table.num_rows
+        return pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
+
+    def merge(self, later: Self) -> None:
+        self.problems.merge(later.problems)
+
+    def check(self) -> None:
+        self.problems.refuse(self.answers, "answers", FORMS)
+
+
 @dataclass(frozen=True)
 class QuestionAnswering:
     n_best: int = 5
@@ -92,30 +129,10 @@ class QuestionAnswering:
         return {"question": "text", "context": "text"}
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to
-        find in the context, or one such string; a string may hold JSON. An empty list: the context has no answer."""
-        import pyarrow as pa
-
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> AnswerReader:
         assert isinstance(settings, QuestionAnsweringSettings)
-        question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
-        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
-        problems, rows = Problems(), 0
-        for table in tables:
-            questions = text_column(table, question_name, "question")
-            contexts = text_column(table, context_name, "context")
-            values = column(table, answers_name, "answers").to_pylist()
-            truths: list[list[Answer] | None] = []
-            for row, (context, answers) in enumerate(zip(contexts.to_pylist(), values, strict=True), start=rows):
-                labelled = not missing(answers) and context is not None
-                try:
-                    truths.append(_answers(answers, context, settings.offsets) if labelled else None)
-                except ValueError as failure:
-                    problems.add(f"row {row}: {failure}")
-                    truths.append(None)
-            rows += table.num_rows
-            yield pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
-        problems.refuse(answers_name, "answers", FORMS)
+        question, context, answers = needed(columns, "question", "context", "answers")
+        return AnswerReader(question, context, answers, settings.offsets, first)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:

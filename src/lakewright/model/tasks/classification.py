@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -85,6 +85,36 @@ class ClassificationColumns(TableColumns):
     truths: ClassVar[tuple[str, ...]] = ("label",)
 
 
+@dataclass
+class ClassReader:
+    columns: Mapping[str, Any]
+    merged: Mapping[str, str]  # label → the one that it becomes
+    held: set[str | None] = field(default_factory=set)  # the labels of the column, where some are merged
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        inputs = read_inputs(table, self.columns)
+        (label_name,) = needed(self.columns, "label")
+        label = label_column(table, label_name, "label")
+        if self.merged:
+            values = label.to_pylist()
+            self.held.update(values)
+            label = pa.chunked_array([pa.array([self.merged.get(each, each) for each in values], pa.string())])
+        return pa.table({**inputs, "truth": label})
+
+    def merge(self, later: Self) -> None:
+        self.held |= later.held
+
+    def check(self) -> None:
+        unused = sorted(self.merged.keys() - self.held)
+        if unused:
+            raise DataError(
+                f"task.merge names the label {unused[0]!r}, which the column {self.columns['label']!r} does not hold",
+                nearest(unused[0], sorted(value for value in self.held if value is not None)[:1000]),
+            )
+
+
 @dataclass(frozen=True)
 class Classification:
     labels: tuple[str, ...]
@@ -118,26 +148,9 @@ class Classification:
         return table_inputs_of(columns)
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> ClassReader:
         assert isinstance(settings, ClassSettings)
-        held: set[str | None] = set()
-        for table in tables:
-            inputs = read_inputs(table, columns)
-            (label_name,) = needed(columns, "label")
-            label = label_column(table, label_name, "label")
-            if settings.merge:
-                values = label.to_pylist()
-                held.update(values)
-                label = pa.chunked_array([pa.array([settings.merge.get(each, each) for each in values], pa.string())])
-            yield pa.table({**inputs, "truth": label})
-        unused = sorted(settings.merge.keys() - held)
-        if unused:
-            raise DataError(
-                f"task.merge names the label {unused[0]!r}, which the column {columns['label']!r} does not hold",
-                nearest(unused[0], sorted(value for value in held if value is not None)[:1000]),
-            )
+        return ClassReader(columns, settings.merge)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
@@ -345,9 +358,9 @@ class TextClassification(Classification):
         return inputs_of(columns)
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> ClassReader:
         needed(columns, "text")
-        return super().read(tables, columns, settings)
+        return super().reader(columns, settings, first)
 
 
 def typed_labels(labels: Sequence[str]) -> dict[str, Any]:

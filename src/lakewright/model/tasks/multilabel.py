@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -56,6 +56,57 @@ class MultilabelColumns(InputColumns):
     truths: ClassVar[tuple[str, ...]] = ("labels",)
 
 
+@dataclass
+class LabelsReader:
+    """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row of
+    zeros, is a row without labels; null is a row with unknown labels. A list of 0 and 1 is a multi-hot vector if
+    `task.labels` names as many labels."""
+
+    columns: Mapping[str, Any]
+    source: str | Sequence[str]  # the column of lists, or those of 0 and 1
+    names: Sequence[str]  # the labels, if they are known before
+    rows: int  # the number of the next row
+    problems: dict[str, Problems]
+    lists: LabelLists
+    occurrences: Occurrences = field(default_factory=lambda: Occurrences())
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        inputs = read_inputs(table, self.columns)
+        if isinstance(self.source, str):
+            truths = _of_list(table, self.source, self.rows, self.lists, self.problems[self.source])
+            self.occurrences.ones.update(*filter(None, truths))
+        else:
+            truths = _of_columns(table, self.source, self.rows, self.occurrences, self.problems)
+        self.rows += table.num_rows
+        return pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
+
+    def merge(self, later: Self) -> None:
+        for name, problems in later.problems.items():
+            self.problems[name].merge(problems)
+        self.lists.merge(later.lists)
+        self.occurrences.merge(later.occurrences)
+
+    def check(self) -> None:
+        source, occurrences = self.source, self.occurrences
+        for name, column_problems in self.problems.items():
+            column_problems.refuse(name, "labels", FORMS)
+        if isinstance(source, str):
+            self.lists.check(source)
+        else:
+            occurrences.check(source)
+        never = [name for name in self.names if name not in occurrences.ones]
+        if never:
+            raise DataError(
+                f"the label {never[0]!r} (data.columns.labels) is in no row, so no model can learn it"
+                if isinstance(source, str)
+                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row"
+                f"{' and blank in all' * (occurrences.blanks[never[0]] == occurrences.rows)}, so no model can learn it",
+                "remove it, or check whether the table was filtered",
+            )
+
+
 @dataclass(frozen=True)
 class MultilabelClassification:
     labels: tuple[str, ...]
@@ -84,12 +135,7 @@ class MultilabelClassification:
         return inputs_of(columns)
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
-        of zeros, is a row without labels; null is a row with unknown labels. A list of 0 and 1 is a multi-hot vector if
-        `task.labels` names as many labels."""
-        import pyarrow as pa
-
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> LabelsReader:
         assert isinstance(settings, MultilabelSettings)
         _, source = needed(columns, "text", "labels")
         names = settings.labels or ([] if isinstance(source, str) else source)
@@ -99,31 +145,7 @@ class MultilabelClassification:
                 "remove task.labels: the name of a column of 0 and 1 is its label",
             )
         problems = {name: Problems() for name in ([source] if isinstance(source, str) else source)}
-        occurrences, lists, rows = Occurrences(), LabelLists(settings.labels), 0
-        for table in tables:
-            inputs = read_inputs(table, columns)
-            if isinstance(source, str):
-                truths = _of_list(table, source, rows, lists, problems[source])
-                occurrences.ones.update(*filter(None, truths))
-            else:
-                truths = _of_columns(table, source, rows, occurrences, problems)
-            rows += table.num_rows
-            yield pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
-        for name, column_problems in problems.items():
-            column_problems.refuse(name, "labels", FORMS)
-        if isinstance(source, str):
-            lists.check(source)
-        else:
-            occurrences.check(source)
-        never = [name for name in names if name not in occurrences.ones]
-        if never:
-            raise DataError(
-                f"the label {never[0]!r} (data.columns.labels) is in no row, so no model can learn it"
-                if isinstance(source, str)
-                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row"
-                f"{' and blank in all' * (occurrences.blanks[never[0]] == occurrences.rows)}, so no model can learn it",
-                "remove it, or check whether the table was filtered",
-            )
+        return LabelsReader(columns, source, names, first, problems, LabelLists(settings.labels))
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
@@ -284,6 +306,13 @@ class Occurrences:
     blanks: Counter[str] = field(default_factory=Counter)  # column → rows
     rows: int = 0
     unknown: int = 0  # rows that are blank in one of the columns
+
+    def merge(self, later: Occurrences) -> None:
+        self.ones |= later.ones
+        self.zeros |= later.zeros
+        self.blanks += later.blanks
+        self.rows += later.rows
+        self.unknown += later.unknown
 
     def check(self, names: Sequence[str]) -> None:
         """Raises DataError for columns of 1 and blank."""

@@ -7,7 +7,7 @@ which the wanted share of validation's truths lies, with the finite-sample corre
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -50,6 +50,43 @@ class RegressionColumns(TableColumns):
     numeric: ClassVar[tuple[str, ...]] = ("numbers", "label", "weight")
 
 
+@dataclass
+class NumberReader:
+    columns: Mapping[str, Any]
+    name: str  # the column of the truth
+    least: float = np.inf
+    greatest: float = -np.inf
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        truth = number_column(table, self.name, "label", in_text=True)
+        numbers = truth.drop_null().to_numpy()
+        if len(numbers):
+            self.least = min(self.least, float(numbers.min()))
+            self.greatest = max(self.greatest, float(numbers.max()))
+        return pa.table({**read_inputs(table, self.columns), "truth": truth})
+
+    def merge(self, later: Self) -> None:
+        self.least, self.greatest = min(self.least, later.least), max(self.greatest, later.greatest)
+
+    def check(self) -> None:
+        if self.least > self.greatest:
+            return  # prepare reports a column without any value
+        if self.least == self.greatest:
+            raise DataError(
+                f"the column {self.name!r} (data.columns.label) holds {self.least:g} in every row: there is nothing to "
+                "learn",
+                "name a column of numbers that differ",
+            )
+        if max(-self.least, self.greatest) > GREATEST:
+            raise DataError(
+                f"the column {self.name!r} (data.columns.label) holds numbers beyond ±{GREATEST:.1e}, where float32 "
+                "ends",
+                "scale the column in SQL, or leave such rows out",
+            )
+
+
 @dataclass(frozen=True)
 class Regression:
     inputs: Mapping[str, Kind]
@@ -79,36 +116,12 @@ class Regression:
         return table_inputs_of(columns)
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        (name,) = needed(columns, "label")
-        least = greatest = None
-        for table in tables:
-            truth = number_column(table, name, "label", in_text=True)
-            numbers = truth.drop_null().to_numpy()
-            if len(numbers):
-                least = float(numbers.min()) if least is None else min(least, float(numbers.min()))
-                greatest = float(numbers.max()) if greatest is None else max(greatest, float(numbers.max()))
-            yield pa.table({**read_inputs(table, columns), "truth": truth})
-        if least is None or greatest is None:
-            return  # prepare reports a column without any value
-        if least == greatest:
-            raise DataError(
-                f"the column {name!r} (data.columns.label) holds {least:g} in every row: there is nothing to learn",
-                "name a column of numbers that differ",
-            )
-        if max(-least, greatest) > GREATEST:
-            raise DataError(
-                f"the column {name!r} (data.columns.label) holds numbers beyond ±{GREATEST:.1e}, where float32 ends",
-                "scale the column in SQL, or leave such rows out",
-            )
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> NumberReader:
+        return NumberReader(columns, needed(columns, "label")[0])
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, RegressionSettings)
-        for _ in train:  # `read` looks at the last table when all of them are read
-            pass
         return cls(dict(inputs), settings.interval)
 
     @classmethod

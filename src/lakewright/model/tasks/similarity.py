@@ -6,8 +6,8 @@ not its partner). A row may hold only one text: its embedding is the prediction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -46,6 +46,49 @@ class SimilarityColumns(Columns):
     truths: ClassVar[tuple[str, ...]] = ("score",)
 
 
+@dataclass
+class PairReader:
+    columns: Mapping[str, Any]
+    rows: int  # the number of the next row
+    problems: Problems = field(default_factory=Problems)
+    scores: set[float] = field(default_factory=set)  # two are enough to show that scores differ
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        columns = self.columns
+        texts = {
+            role: text_column(table, name, role)
+            for role, name in zip(SIDES[:2], needed(columns, *SIDES[:2]), strict=True)
+        }
+        if "negative" in columns:
+            texts["negative"] = text_column(table, columns["negative"], "negative")
+        if "score" in columns:
+            truth = truth_numbers(table, columns["score"], "score", self.rows, self.problems)
+            for at in np.flatnonzero(np.abs(truth.to_numpy()) > GREATEST):
+                self.problems.add(
+                    f"row {self.rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, the range of float32"
+                )
+            if len(self.scores) < 2:
+                self.scores.update(truth.drop_null().unique().to_pylist())
+        else:  # known is only that the two belong together
+            truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
+        self.rows += table.num_rows
+        return pa.table({**texts, "truth": truth})
+
+    def merge(self, later: Self) -> None:
+        self.problems.merge(later.problems)
+        self.scores |= later.scores
+
+    def check(self) -> None:
+        self.problems.refuse(self.columns.get("score", ""), "score", "write a number, such as 4.5, or nothing")
+        if len(self.scores) == 1:
+            raise DataError(
+                f"the column {self.columns['score']!r} (data.columns.score) holds the same score in every row",
+                "name a column with different scores, or none: then all pairs count as belonging together",
+            )
+
+
 @dataclass(frozen=True)
 class SentenceSimilarity:
     scored: bool  # learned from scores; else from pairs that belong together
@@ -80,34 +123,9 @@ class SentenceSimilarity:
         return {"text": "text", "text_pair": "optional text", **negative}
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        problems, rows = Problems(), 0
-        scores: set[float] = set()  # two are enough to show that scores differ
-        for table in tables:
-            texts = {
-                role: text_column(table, name, role)
-                for role, name in zip(SIDES[:2], needed(columns, *SIDES[:2]), strict=True)
-            }
-            if "negative" in columns:
-                texts["negative"] = text_column(table, columns["negative"], "negative")
-            if "score" in columns:
-                truth = truth_numbers(table, columns["score"], "score", rows, problems)
-                for at in np.flatnonzero(np.abs(truth.to_numpy()) > GREATEST):
-                    problems.add(f"row {rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, the range of float32")
-                if len(scores) < 2:
-                    scores.update(truth.drop_null().unique().to_pylist())
-            else:  # known is only that the two belong together
-                truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
-            rows += table.num_rows
-            yield pa.table({**texts, "truth": truth})
-        problems.refuse(columns.get("score", ""), "score", "write a number, such as 4.5, or nothing")
-        if len(scores) == 1:
-            raise DataError(
-                f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
-                "name a column with different scores, or none: then all pairs count as belonging together",
-            )
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> PairReader:
+        needed(columns, *SIDES[:2])
+        return PairReader(columns, first)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:

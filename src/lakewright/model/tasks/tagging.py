@@ -8,8 +8,8 @@ overlapping windows, a word is read in the window where it is furthest from the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from unicodedata import category
 
@@ -60,6 +60,38 @@ class TokenClassificationColumns(Columns):
     truths: ClassVar[tuple[str, ...]] = ("tags", "spans")
 
 
+@dataclass
+class SpanReader:
+    tagged: bool  # words and a tag each, and not a text and spans
+    names: tuple[str, str]  # of these columns
+    offsets: Offsets
+    rows: int  # the number of the next row
+    problems: Problems = field(default_factory=Problems)
+
+    def read(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
+        words = {}
+        if self.tagged:
+            texts, tokens, truths = read_tags(table, *self.names, self.rows, self.problems)
+            words["tokens"] = pa.array(tokens, pa.list_(pa.string()))
+        else:
+            texts, truths = read_spans(table, *self.names, self.rows, self.problems, self.offsets)
+        self.rows += table.num_rows
+        return pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
+
+    def merge(self, later: Self) -> None:
+        self.problems.merge(later.problems)
+
+    def check(self) -> None:
+        if self.tagged:
+            remedy = "as many tags as tokens, both lists; a tag is O, or B-, I- (also E-, S-, L-, U-) and a label"
+            self.problems.refuse(self.names[1], "tags", remedy)
+        else:
+            self.problems.refuse(self.names[1], "spans", FORMS)
+
+
 @dataclass(frozen=True)
 class TokenClassification:
     labels: tuple[str, ...]  # tag 0 is O; label i has the tags 1 + 2i (B) and 2 + 2i (I)
@@ -87,28 +119,11 @@ class TokenClassification:
         return {"text": "text", **words}
 
     @classmethod
-    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
+    def reader(cls, columns: Mapping[str, Any], settings: TaskSettings, first: int = 0) -> SpanReader:
         assert isinstance(settings, TokenClassificationSettings)
-        tagged, problems, rows = "tokens" in columns or "tags" in columns, Problems(), 0
-        for table in tables:
-            if tagged:
-                tokens_name, tags_name = needed(columns, "tokens", "tags")
-                texts, tokens, truths = read_tags(table, tokens_name, tags_name, rows, problems)
-                words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
-            else:
-                text_name, spans_name = needed(columns, "text", "spans")
-                texts, truths = read_spans(table, text_name, spans_name, rows, problems, settings.offsets)
-                words = {}
-            rows += table.num_rows
-            yield pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
-        if tagged:
-            remedy = "as many tags as tokens, both lists; a tag is O, or B-, I- (also E-, S-, L-, U-) and a label"
-            problems.refuse(columns["tags"], "tags", remedy)
-        else:
-            problems.refuse(columns["spans"], "spans", FORMS)
+        tagged = "tokens" in columns or "tags" in columns
+        names = needed(columns, *(("tokens", "tags") if tagged else ("text", "spans")))
+        return SpanReader(tagged, (names[0], names[1]), settings.offsets, first)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:

@@ -161,7 +161,7 @@ def _rows_of_the_champion(
         if name not in schema.names:
             raise DataError(f"{prepared.table} has no column {name!r}", "keep the column in the table")
     table = workspace.lake.read(prepared.table, columns=names).take([row["row"] for row in rows])
-    read = next(iter(task.read([table], wanted, settings)))
+    read = task.reader(wanted, settings).read(table)
     return [*read.drop_columns("truth").to_pylist()]
 
 

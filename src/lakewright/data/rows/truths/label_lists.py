@@ -28,6 +28,14 @@ class LabelLists:
     only_bits: bool = True  # these hold only 0 and 1
     repeats: bool = False  # one of these has the same bit twice, unlike a list of names
 
+    def merge(self, later: LabelLists) -> None:
+        """Adds what was seen in other rows."""
+        self.vectors |= later.vectors
+        self.names |= later.names
+        self.lengths |= later.lengths
+        self.only_bits &= later.only_bits
+        self.repeats |= later.repeats
+
     def read(self, value: Any) -> list[str]:
         """The labels of one row, sorted. Raises ValueError for a list of neither names nor bits."""
         values = _values(value)
