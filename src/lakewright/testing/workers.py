@@ -75,6 +75,18 @@ class WorkersSuite:
             with pytest.raises(StopIteration):
                 next(results)
 
+    def test_a_folder_is_where_a_part_calls_for_it(self, case: WorkersCase) -> None:
+        folder = case.shared / "brought"
+        (folder / "inner").mkdir(parents=True, exist_ok=True)
+        (folder / "inner" / "file.txt").write_text("here")
+        find = case.workers.bring(folder)
+
+        def read(_: int) -> str:
+            return (find() / "inner" / "file.txt").read_text()
+
+        with closing(case.workers.map(read, iter(range(3)), ahead=2)) as results:
+            assert list(results) == ["here"] * 3
+
     def test_what_it_keeps_between_two_parts_stays(self, case: WorkersCase) -> None:
         kept: list[int] = []
 

@@ -34,6 +34,9 @@ class Neighbours:
     def reach(self, folder: Path) -> None:
         """They are in this process."""
 
+    def bring(self, folder: Path) -> Callable[[], Path]:
+        return lambda: folder
+
     def threads(self, ahead: int) -> int:
         return max(1, self.at_home // min(self.processes, ahead))
 
