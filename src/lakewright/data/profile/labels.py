@@ -182,7 +182,7 @@ def binned(labels: Labels) -> tuple[Labels, float]:
 
 
 def read_truths(lake: Lake, table: TableVersion, project: Project) -> Labels:
-    """The labels of every row as the project's task reads and counts them, streamed. Raises what `Task.read` raises."""
+    """The labels of every row as the project's task reads and counts them, streamed. Raises what its reader does."""
     import pyarrow as pa
 
     columns = project.data.columns

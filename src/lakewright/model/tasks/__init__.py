@@ -179,7 +179,7 @@ class InputsTask(Task, Protocol):
 
     @staticmethod
     def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.ChunkedArray]:
-        """The inputs' columns, as `read` gives them. Raises ProjectError and DataError as `read` does."""
+        """The inputs' columns, as a reader gives them. Raises ProjectError and DataError as it does."""
 
 
 def reads_inputs(task: type[Task]) -> TypeGuard[type[InputsTask]]:

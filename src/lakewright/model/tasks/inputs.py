@@ -60,7 +60,7 @@ def table_inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
 
 
 def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.ChunkedArray]:
-    """The inputs' columns, at least one. Raises ProjectError and DataError as `Task.read` does."""
+    """The inputs' columns, at least one. Raises ProjectError and DataError as a task's reader does."""
     import pyarrow as pa
 
     from lakewright.data.rows.arrays import distinct, plain_array
