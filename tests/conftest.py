@@ -55,6 +55,11 @@ def sentences(rows: int, seed: int = 0) -> list[dict[str, str]]:
     return found
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sessions of Spark Connect come last: a process that had one can start no other kind."""
+    items.sort(key=lambda item: item.get_closest_marker("connect") is not None)
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_base(tmp_path_factory.mktemp("tiny_base"))

@@ -43,7 +43,7 @@ def master(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield url
 
 
-@pytest.fixture(scope="module", params=["standalone", "connect"])
+@pytest.fixture(scope="module", params=["standalone", pytest.param("connect", marks=pytest.mark.connect)])
 def url(request: pytest.FixtureRequest, master: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if request.param == "standalone":
         yield master

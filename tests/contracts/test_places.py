@@ -375,6 +375,7 @@ def _command(process: Any) -> str:
         return ""
 
 
+@pytest.mark.connect
 @pytest.mark.slow
 @pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not())
 class TestConnect:
@@ -388,6 +389,7 @@ class TestConnect:
         check_same_features(connect, places, tmp_path, tiny_base, monkeypatch)
 
 
+@pytest.mark.connect
 @pytest.mark.slow
 @pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not())
 class TestSail:

@@ -301,6 +301,7 @@ def _executor_of(pid: int, root: Path) -> int | None:
     )
 
 
+@pytest.mark.connect
 class TestConnect:
     @pytest.mark.parametrize("statement", FEW)
     def test_the_answers_are_duckdbs(self, lake: Lake, on_connect: OnSpark, statement: str) -> None:
@@ -318,6 +319,7 @@ class TestConnect:
         assert [each["full_name"] for each in lake.list() if "main.c" in each["full_name"]] == ["main.c.t"]
 
 
+@pytest.mark.connect
 def test_sail_is_refused(lake: Lake, tmp_path: Path) -> None:
     with clusters.sail(tmp_path) as url:
         workers = SparkWorkers.open(SparkSettings(url=url, processes=1), 1)

@@ -139,6 +139,7 @@ class TestStandalone(WorkersSuite):
         assert SparkTrials(parallelism=1).workers.processes == 1
 
 
+@pytest.mark.connect
 class TestConnect(WorkersSuite):
     @pytest.fixture
     def case(self, on_connect: SparkWorkers, tmp_path: Path) -> WorkersCase:
@@ -149,6 +150,7 @@ class TestConnect(WorkersSuite):
         assert best == the_same_in_one_process()
 
 
+@pytest.mark.connect
 class TestSail(WorkersSuite):
     @pytest.fixture
     def case(self, on_sail: SparkWorkers, tmp_path: Path) -> WorkersCase:
@@ -184,6 +186,7 @@ def test_a_secret_in_the_url_is_refused() -> None:
         SparkSettings(url="sc://host:443/;token=dapi0123456789abcdef0123456789abcdef")
 
 
+@pytest.mark.connect
 def test_workers_with_other_packages(on_connect: SparkWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     from lakewright.workers import spark
 
@@ -194,6 +197,7 @@ def test_workers_with_other_packages(on_connect: SparkWorkers, monkeypatch: pyte
     assert "archives" in failure.value.remedy
 
 
+@pytest.mark.connect
 def test_a_server_that_goes_away(tmp_path: Path) -> None:
     with clusters.sail(tmp_path) as url:
         workers = SparkWorkers.open(SparkSettings(url=url, processes=2), 2)

@@ -43,7 +43,7 @@ def disk(tmp_path: Path, ran_once: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A small file system of its own, with a project that has run."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False)
     if mounted.returncode:
         pytest.skip("mounting takes root")
     try:
