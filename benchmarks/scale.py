@@ -58,12 +58,12 @@ import json, sys, time
 from dataclasses import replace
 import lakewright as lw
 from lakewright.pipeline.stages import prepare as stage
-from lakewright.learning import recipes
+from lakewright.data.lake import parts as of_tables
 from lakewright.records import Ingested
 from lakewright.workers import parts
 parts.WORTH = 1
 place = sys.argv[1]
-stage.ROWS = recipes.ROWS = int(sys.argv[2])
+of_tables.ROWS = int(sys.argv[2])
 workspace = lw.Workspace.open(lw.load_profile(place))
 workspace = replace(workspace, work=workspace.folder / "work" / place, run_id="bench")
 workspace.work.mkdir(parents=True, exist_ok=True)

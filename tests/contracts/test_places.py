@@ -26,11 +26,12 @@ import clusters
 import lakewright as lw
 from conftest import sentences
 from lakewright import Workspace, load_profile
+from lakewright.data.lake import parts as of_tables
 from lakewright.data.lake.tables import Lake
+from lakewright.data.rows import facts
 from lakewright.errors import LakewrightError, UsageError
-from lakewright.learning import recipes
+from lakewright.learning import planning
 from lakewright.model.folder import seal
-from lakewright.pipeline.stages import prepare
 from lakewright.service import scoring
 from lakewright.workers import parts, spark
 from served_models import SAMPLES, make
@@ -178,8 +179,9 @@ def features(folder: Path, workers: dict[str, Any], kind: str, base: Path) -> tu
 
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few rows are worth two processes."""
-    for module in (prepare, recipes):
-        monkeypatch.setattr(module, "ROWS", 70)
+    monkeypatch.setattr(of_tables, "ROWS", 70)
+    for module in (facts, planning):
+        monkeypatch.setattr(module, "WORTH", 70)
     monkeypatch.setattr(parts, "WORTH", 1)
 
 

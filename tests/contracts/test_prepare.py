@@ -18,6 +18,7 @@ from test_learners import LAYOUT, task_rows
 import lakewright as lw
 from conftest import sentences
 from lakewright import plugins
+from lakewright.data.lake import parts
 from lakewright.data.lake.tables import Lake
 from lakewright.data.rows import reading
 from lakewright.data.rows.objects import Objects
@@ -50,7 +51,7 @@ def prepared(
 def outcome(folder: Path, *given: Any, **settings: Any) -> tuple[dict[str, Any], Rows]:
     """The record, without what names the workspace, and the features, sorted."""
     record, workspace = prepared(folder, *given, **settings)
-    told = record.model_dump(exclude={"table", "features"})
+    told = record.model_dump(exclude={"table", "features", "parts"})
     told["recipe"] = Path(record.recipe).name  # its files' hash
     features = workspace.lake.read(record.features).to_pylist()
     return told, sorted(features, key=lambda row: (row["split"], row["row"]))
@@ -58,12 +59,13 @@ def outcome(folder: Path, *given: Any, **settings: Any) -> tuple[dict[str, Any],
 
 @pytest.fixture
 def in_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The outcome in batches of 7 rows, once it is found to be that in batches of 10,000."""
+    """The outcome in parts and batches of 7 rows, once it is found to be that in one of 10,000."""
 
     def compared(*given: Any, **settings: Any) -> tuple[dict[str, Any], Rows]:
         found = []
         for size in (7, 10_000):
             monkeypatch.setattr(reading, "ROWS", size)
+            monkeypatch.setattr(parts, "ROWS", size)
             found.append(outcome(tmp_path / str(size), *given, **settings))
         assert found[0] == found[1]
         return found[0]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from lakewright.data.lake.parts import ROWS
 from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.reading import Elsewhere, Inputs
@@ -141,7 +140,7 @@ class _Train:
         transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
         elsewhere = replace(reading, lake=Elsewhere(), selection=None)
         work = _Summarise(elsewhere, lake.shape(table, reading.columns), transforms, function)
-        portions = Portions(lake, table, self.workers, rows_of(reading), most=ROWS, worth=ROWS)
+        portions = Portions(lake, table, self.workers, rows_of(reading))
         yield from portions.computed(work, f"reading {table}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakewright.data.lake.parts import ROWS
 from lakewright.errors import ModelError
 from lakewright.model.predictor import Predictor
 from lakewright.workers.local import LocalWorkers
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lakewright.system.progress import Advance
     from lakewright.workers import Workers
 
-ROWS = 24_576  # of a part at most
 OPENING = threading.Lock()  # some workers are threads of one process
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
 
+from lakewright.data.lake import parts
 from lakewright.data.lake.catalogs import Location
-from lakewright.data.lake.parts import ROWS, File, Part, local, parts_of
+from lakewright.data.lake.parts import File, Part, local, parts_of
 from lakewright.workers import Workers
 from lakewright.workers.parts import at_once, computed
 
@@ -49,8 +50,8 @@ class Portions(Generic[D]):
     files: Iterable[File] | None = None  # None: all of the version
     rows: int | None = None  # of these files; None: as many as the version has
     begin: int = 0  # the rows of them before the first part
-    most: int = ROWS  # rows of a part
-    worth: int = ROWS  # rows of a part, of which another process takes some
+    most: int | None = None  # rows of a part; None: parts.ROWS
+    worth: int | None = None  # rows of a part, of which another process takes some; None: as many
 
     @property
     def total(self) -> int:
@@ -58,7 +59,11 @@ class Portions(Generic[D]):
 
     @property
     def at_once(self) -> int:
-        return at_once(self.workers, self.total - self.begin, self.worth)
+        return at_once(self.workers, self.total - self.begin, self.worth or self._most)
+
+    @property
+    def _most(self) -> int:
+        return self.most or parts.ROWS
 
     def computed(
         self,
@@ -81,7 +86,7 @@ class Portions(Generic[D]):
                 None if self.output is None else lake.place_to_write(self.output),
                 self.decided(part),
             )
-            for part in parts_of(files, self.most, self.begin)
+            for part in parts_of(files, self._most, self.begin)
         )
         try:
             yield from computed(

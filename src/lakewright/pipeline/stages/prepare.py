@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.lake.parts import ROWS, Written, remove, write
+from lakewright.data.lake.parts import Written, remove, write
 from lakewright.data.lake.portions import Portions
 from lakewright.data.rows.balancing import (
     class_weights,
@@ -204,7 +204,7 @@ def _write_features(
     columns, method = project.data.columns, planned.method
     work = Features.of(planned, lake, workers.bring(recipe), columns=columns, method=method)
     decided = Decided(chosen.split, chosen.parts, weights, copies)
-    portions = Portions(lake, table, workers, decided.of, output=project.features_table, most=ROWS, worth=ROWS)
+    portions = Portions(lake, table, workers, decided.of, output=project.features_table)
     place = lake.place_to_write(project.features_table)
     shortfalls, of_unlabeled, schema = Shortfalls(), Shortfalls((UNLABELED,)), None
     files, hosts = list[Written](), Counter[str]()
