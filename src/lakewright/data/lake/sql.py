@@ -31,7 +31,7 @@ _ZONED = "TIME WITH TIME ZONE"  # DuckDB's name of the type
 
 
 class RunsSql(Protocol):
-    """What runs a statement: DuckDB in this process (`InDuckDB`), or Spark (spark_sql.py)."""
+    """What runs a statement: DuckDB in this process (`InDuckDB`), or Spark (spark_sql/)."""
 
     def rows(self, lake: Lake, statement: Statement) -> pa.Table: ...
 

@@ -251,9 +251,9 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
 def _local_size(store: Any, rank: int, size: int, local_rank: int) -> int:
     """How many processes this machine has. Azure ML does not say (LOCAL_WORLD_SIZE), so that each tells the others its
     place on its machine: ranks go machine by machine."""
-    told = os.environ.get("LOCAL_WORLD_SIZE")
-    if told is not None:
-        return _number("LOCAL_WORLD_SIZE", told)
+    known = os.environ.get("LOCAL_WORLD_SIZE")
+    if known is not None:
+        return _number("LOCAL_WORLD_SIZE", known)
     store.set(f"local_rank/{rank}", str(local_rank))
     firsts = [each - int(store.get(f"local_rank/{each}")) for each in range(size)]
     return firsts.count(rank - local_rank)

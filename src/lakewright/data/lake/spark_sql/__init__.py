@@ -64,9 +64,9 @@ class OnSpark:
 
     def rows(self, lake: Lake, statement: Statement) -> pa.Table:
         with self._prepared(lake, statement) as (session, kinds, schema, frame):
-            found: pa.Table = _run(lake, session, lambda: frame().toArrow())
+            table: pa.Table = _run(lake, session, lambda: frame().toArrow())
             arrow = [kind.arrow for kind in kinds]
-            batches = [as_of(batch, arrow, schema) for batch in found.to_batches() if batch.num_rows]
+            batches = [as_of(batch, arrow, schema) for batch in table.to_batches() if batch.num_rows]
             return pa.Table.from_batches(batches, schema)
 
     def write(
@@ -195,12 +195,12 @@ def _run(lake: Lake, session: Session, step: Callable[[], Any]) -> Any:
         raise
     except Exception as failure:
         message = str(failure)
-        told = failure_in(message)
-        if isinstance(told, OfTable):
-            of = list(session.views.values())[told.table].table
-            raise lake.explained(of, OSError(str(told))) from failure
-        if told is not None:
-            raise told from failure
+        from_worker = failure_in(message)
+        if isinstance(from_worker, OfTable):
+            of = list(session.views.values())[from_worker.table].table
+            raise lake.explained(of, OSError(str(from_worker))) from failure
+        if from_worker is not None:
+            raise from_worker from failure
         if _TOO_LARGE in message:
             raise DataError(
                 f"the statement's rows are more than the driver of Spark takes ({_TOO_LARGE})",

@@ -41,14 +41,14 @@ class OfTable(Exception):
 
 def failure_in(message: str) -> LakewrightError | OfTable | None:
     """The worker's own error, in the text that Spark makes of it."""
-    found = _MARK.search(message)
-    if found is None:
+    match = _MARK.search(message)
+    if match is None:
         return None
-    told = json.loads(found[1])
-    if told["kind"] == "OfTable":
-        return OfTable(told["table"], told["cause"])
-    kind = next((each for each in _KINDS if each.__name__ == told["kind"]), LakewrightError)
-    return kind(told["cause"], told["remedy"])
+    described = json.loads(match[1])
+    if described["kind"] == "OfTable":
+        return OfTable(described["table"], described["cause"])
+    kind = next((each for each in _KINDS if each.__name__ == described["kind"]), LakewrightError)
+    return kind(described["cause"], described["remedy"])
 
 
 def _marked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,14 +65,14 @@ def _marked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _passed(failure: Exception) -> RuntimeError:
-    told: dict[str, Any] = {"kind": type(failure).__name__, "cause": str(failure), "remedy": ""}
+    described: dict[str, Any] = {"kind": type(failure).__name__, "cause": str(failure), "remedy": ""}
     if isinstance(failure, LakewrightError):
-        told |= {"cause": failure.cause, "remedy": failure.remedy}
+        described |= {"cause": failure.cause, "remedy": failure.remedy}
     elif isinstance(failure, OfTable):
-        told["table"] = failure.table
+        described["table"] = failure.table
     else:
-        told |= {"cause": f"{type(failure).__name__}: {failure}", "remedy": "read the executors' log"}
-    return RuntimeError(f"lakewright-error:{json.dumps(told)}:lakewright-error")
+        described |= {"cause": f"{type(failure).__name__}: {failure}", "remedy": "read the executors' log"}
+    return RuntimeError(f"lakewright-error:{json.dumps(described)}:lakewright-error")
 
 
 @_marked
@@ -132,13 +132,13 @@ def values(
 ) -> pa.Array:
     """DuckDB's value of the expression in each row; `kinds` are the columns' types in DuckDB and in Arrow."""
     try:
-        given = {
+        inputs = {
             f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(columns, kinds, strict=False))
         }
         casts = [f"CAST(a{at} AS {name}) AS lw{at}" for at, (name, _) in enumerate(kinds)]
-        rows = pa.table(given or {"a0": columns[0]})
-        found = _answers(f"SELECT {text} AS v FROM (SELECT {', '.join(casts) or 'a0'} FROM lw_rows)", rows, zone)
-        return shaped(found, result)
+        rows = pa.table(inputs or {"a0": columns[0]})
+        answers = _answers(f"SELECT {text} AS v FROM (SELECT {', '.join(casts) or 'a0'} FROM lw_rows)", rows, zone)
+        return shaped(answers, result)
     except Exception as failure:
         raise _passed(failure) from failure
 
@@ -152,12 +152,12 @@ def values_of_lists(
         lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
         inner = pc.list_flatten(lists)
         fields = inner.flatten() if len(kinds) else []
-        given = {
+        inputs = {
             f"a{at}": shaped(column, arrow) for at, (column, (_, arrow)) in enumerate(zip(fields, kinds, strict=True))
         }
         numbers = np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
         casts = [f"CAST(a{at} AS {name}) AS lw{at}" for at, (name, _) in enumerate(kinds)]
-        rows = pa.table({"lw_row": numbers, **given})
+        rows = pa.table({"lw_row": numbers, **inputs})
         each = f"(SELECT {', '.join(['lw_row', *casts])} FROM lw_rows)"
         query = (
             f"SELECT CASE WHEN g.lw_row IS NULL THEN (SELECT {text} FROM {each} WHERE false) ELSE g.v END AS v "
@@ -175,12 +175,12 @@ def _answers(query: str, rows: pa.Table, zone: str) -> pa.Array:
     connection = _connection(zone)
     connection.register("lw_rows", rows)
     try:
-        found = connection.sql(query).to_arrow_table().column(0)
+        answers = connection.sql(query).to_arrow_table().column(0)
     except duckdb.Error as failure:
         raise DataError(f"the query failed: {failure}", "correct the statement or the rows it reads") from failure
     finally:
         connection.unregister("lw_rows")
-    return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
+    return answers.combine_chunks() if answers.num_chunks != 1 else answers.chunk(0)
 
 
 def _connection(zone: str) -> DuckDBPyConnection:

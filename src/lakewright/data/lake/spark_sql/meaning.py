@@ -50,8 +50,8 @@ def check_meaning(text: str, again: str, connection: DuckDBPyConnection) -> None
         tree = json.loads(serialized)
         return None if tree["error"] else _meaning(tree["statements"])
 
-    found = read(text)
-    if found is None or found != read(again):
+    meaning = read(text)
+    if meaning is None or meaning != read(again):
         raise refused("it has a form that sqlglot, which translates it, reads in another way than DuckDB")
 
 

@@ -101,7 +101,7 @@ class Plan:
         """The columns of each table of the select, by its alias."""
         if id(select) not in self.columns:
             before = ""
-            found: dict[str, dict[str, Kind]] = {}
+            by_alias: dict[str, dict[str, Kind]] = {}
             for source in sources_of(select):
                 alias = source.alias_or_name
                 if not alias:
@@ -110,18 +110,18 @@ class Plan:
                 renamed = isinstance(source, exp.Subquery) and bool(source.args["alias"].columns)
                 if isinstance(source, exp.Subquery) and isinstance(inner, exp.Select) and not renamed:
                     with self._apart():
-                        found[alias.lower()] = {
+                        by_alias[alias.lower()] = {
                             each.alias.lower(): self.kind(each.this, inner) for each in inner.expressions
                         }
                     continue
                 text = f"{before}{source.sql(Plain)}"
                 names, types = self.probed.columns(f"{ctes_around(select)}SELECT {_quoted(alias)}.* FROM {text}")
-                found[alias.lower()] = {
+                by_alias[alias.lower()] = {
                     name.lower(): self.probed.kind(of) for name, of in zip(names, types, strict=True)
                 }
                 if not isinstance(source, exp.Subquery):
                     before = f"{text}, "  # a list that is unnested may be one of their columns
-            self.columns[id(select)] = found
+            self.columns[id(select)] = by_alias
         return self.columns[id(select)]
 
     def _typed(self, node: exp.Expr, select: exp.Select) -> str:
@@ -199,10 +199,10 @@ class Plan:
             raise refused("rows with maps are compared")
         sides = []
         for side in (node.this, node.expression):
-            found = self._kinds(side)
+            kinds = self._kinds(side)
             query = self.query(side)
-            if [kind.name for kind in found] != [kind.name for kind in wanted]:
-                query = self._cast_columns(side, query, found, wanted)
+            if [kind.name for kind in kinds] != [kind.name for kind in wanted]:
+                query = self._cast_columns(side, query, kinds, wanted)
             sides.append(query)
         made = type(node)(this=sides[0], expression=sides[1], distinct=node.args.get("distinct"))
         order = node.args.get("order")
@@ -222,10 +222,10 @@ class Plan:
         around = ctes_around(query.parent if query.args.get("with_") else query)
         return [self.probed.kind(of) for of in self.probed.types(f"{around}SELECT * FROM ({text})")]
 
-    def _cast_columns(self, side: Any, query: exp.Expr, found: list[Kind], wanted: list[Kind]) -> exp.Expr:
+    def _cast_columns(self, side: Any, query: exp.Expr, kinds: list[Kind], wanted: list[Kind]) -> exp.Expr:
         names = [each.alias_or_name for each in side.selects]
         columns = []
-        for name, kind, other in zip(names, found, wanted, strict=True):
+        for name, kind, other in zip(names, kinds, wanted, strict=True):
             column: exp.Expr = exp.column(name, "lw_side", quoted=True)
             if kind.name != other.name:
                 column = self._as(column, kind, other)
@@ -610,9 +610,9 @@ class Plan:
             return exp.Exists(this=self._inner(node.this.unnest(), select))
         if isinstance(node, exp.In):
             query = node.args["query"].unnest()
-            if len(found := self._kinds_of_inner(query, select)) != 1:
+            if len(kinds := self._kinds_of_inner(query, select)) != 1:
                 raise refused("IN compares several columns", "write it as EXISTS, or as a semi join")
-            (other,) = found
+            (other,) = kinds
             own = self.kind(node.this, select)
             if own.is_nested or (own.name != other.name and not {own.id, other.id} <= {*_WHOLE}):
                 raise refused(f"IN compares {own.name} with {other.name}", "cast one of them")
