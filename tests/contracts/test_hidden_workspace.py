@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from test_learners import task_rows
+from test_pieces import WRITERS, project
 from test_places import HERE, made_to_score, rows_like, small_parts, stop_sessions
 from test_prepare import prepared
 
@@ -19,9 +20,11 @@ import clusters
 import lakewright as lw
 from conftest import sentences
 from lakewright import Workspace, load_profile
+from lakewright.data.sources import pieces
 from lakewright.errors import UsageError
 from lakewright.model import on_workers
 from lakewright.model.predictor import Predictor
+from lakewright.pipeline.stages.ingest import ingest
 from served_models import SAMPLES
 
 pytestmark = [
@@ -113,6 +116,28 @@ def test_features(
         assert sum(record.parts.values()) > 3
         tables.append(opened.lake.read(record.features).sort_by("row"))
     assert tables[0].equals(tables[1]) and len(tables[0]) >= 250
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("seen", [True, False])
+def test_pieces_of_a_source(
+    url: str, hidden: Path, tmp_path: Path, kind: str, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they do not see the source, its rows are read here."""
+    monkeypatch.setattr(pieces, "ROWS", 80)
+    source = (tmp_path if seen else hidden) / f"{tmp_path.name} source"
+    WRITERS[kind](source)
+    tables = []
+    for place in ("here", "there"):
+        folder = tmp_path / place
+        folder.mkdir()
+        loaded, _ = project(folder, 1, str(source))
+        profiles(folder, str(hidden / f"{tmp_path.name} {place}"), url)
+        workspace = Workspace.open(load_profile(place, folder))
+        record = ingest(loaded, workspace)
+        assert sum(record.parts.values()) > 10
+        tables.append(workspace.lake.read(record.table))
+    assert tables[0].equals(tables[1])
 
 
 def test_a_lake_that_they_do_not_see(url: str, hidden: Path, tmp_path: Path, tiny_base: Path) -> None:

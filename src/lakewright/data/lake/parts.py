@@ -224,7 +224,7 @@ class Written:
 
 def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Location) -> Written:
     """One file in the table's folder. It belongs to no version until `Lake.add_files` commits it; VACUUM removes it if
-    that never happens."""
+    that never happens. On any failure there is none."""
     import pyarrow.parquet as pq
 
     name = f"part-{uuid.uuid4()}.zstd.parquet"
@@ -236,8 +236,11 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Locati
                     writer.write_table(group)
                     rows += len(group)
             size = file.tell()
-    except OSError as failure:
-        raise of_disk(failure, location.uri, AGAIN) or failure from None
+    except BaseException as failure:
+        remove([Written(name, rows, 0)], location)
+        if isinstance(failure, OSError):
+            raise of_disk(failure, location.uri, AGAIN) or failure from None
+        raise
     return Written(name, rows, size)
 
 

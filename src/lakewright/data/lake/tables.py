@@ -175,6 +175,12 @@ class Lake:
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         return self._committed(table, location, commit, comment)
 
+    def takes_files(self, name: str) -> bool:
+        """Whether `add_files` may write the table; where not, `write` may."""
+        table = _unpinned(name)
+        existing = self._delta(table, self._location(table))
+        return existing is None or not _rules_of_rows(existing)
+
     def _writable(
         self, table: TableName, mode: str, transactions: Mapping[str, tuple[int | None, int]]
     ) -> tuple[Location, DeltaTable | None, LakewrightError]:
@@ -487,14 +493,19 @@ def _commit_properties(
     )
 
 
-def _check_takes_files(existing: DeltaTable, table: TableName) -> None:
+def _rules_of_rows(existing: DeltaTable) -> list[str]:
+    """What only a writer of rows keeps to."""
     metadata = existing.metadata()
-    of = [
+    rules = [
         *(f"partitions by {name}" for name in metadata.partition_columns),
         *(name for name in metadata.configuration if name.startswith("delta.constraints.")),
         *(f"column mapping by {mode}" for name, mode in metadata.configuration.items() if "columnMapping.mode" in name),
     ]
-    if rules := [each for each in of if not each.endswith(" by none")]:
+    return [each for each in rules if not each.endswith(" by none")]
+
+
+def _check_takes_files(existing: DeltaTable, table: TableName) -> None:
+    if rules := _rules_of_rows(existing):
         raise UsageError(
             f"{table} has {rules[0]}, and files cannot be added to it",
             "name another table, or make this one without it",

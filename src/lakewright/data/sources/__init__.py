@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lakewright import plugins
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.sources.pieces import Pieces
     from lakewright.records import Finding
 
 # The ending before these is the format of a compressed file.
@@ -66,17 +67,44 @@ class Source(Protocol):
         rows if possible."""
 
 
+class SourceInPieces(Source, Protocol):
+    """A source whose rows several workers can read."""
+
+    def pieces(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> Pieces[Any] | None:
+        """The rows of `open`, in the same order; None: these rows are one stream. Raises the errors of `open`."""
+
+
+def plain_schema(schema: pa.Schema, intake: Intake) -> pa.Schema:
+    """The columns of a source that are not left out, as a table stores them."""
+    import pyarrow as pa
+
+    from lakewright.data.lake.types import simplified, storable
+
+    included = intake.kept(schema.names)
+    return storable(simplified(pa.schema([each for each in schema if each.name in included]), intake.notice))
+
+
+def no_rows(uri: str) -> DataError:
+    return DataError(f"{uri} has no rows", "check that the source is complete")
+
+
+def unreadable(name: str, error: Exception) -> DataError:
+    """For a file, or a table of files, that fails while its rows are read."""
+    return DataError(f"{name} cannot be read: {shown(error)}", "copy or write it again; it may be damaged")
+
+
 def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, intake: Intake) -> pa.RecordBatchReader:
     """The stream that every source returns: at least one row, plain column types, no repeated or excluded column."""
     import pyarrow as pa
 
-    from lakewright.data.lake.types import cast, simplified, storable
+    from lakewright.data.lake.types import cast
 
-    included = intake.kept(schema.names)
-    plain = storable(simplified(pa.schema([each for each in schema if each.name in included]), intake.notice))
+    plain = plain_schema(schema, intake)
     first = next((batch for batch in batches if batch.num_rows), None)
     if first is None:
-        raise DataError(f"{uri} has no rows", "check that the source is complete")
+        raise no_rows(uri)
 
     def rest() -> Iterator[pa.RecordBatch]:
         yield cast(first, plain, cut_times=True)

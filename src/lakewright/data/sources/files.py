@@ -229,16 +229,22 @@ def column_conflict(name: str, file: SourceFile) -> DataError:
     )
 
 
+def beside(files: Files, names: Collection[str], intake: Intake) -> dict[str, pa.Array]:
+    """The columns from the files' names and folders that belong beside those of these names, one value a file. Raises
+    DataError for a folder's column that is one of them."""
+    for name in names:
+        if name in files.files[0].partition:
+            raise column_conflict(name, files.files[0])
+    return {name: column for name, column in from_names(files, intake).items() if name not in names}
+
+
 def joined(
     files: Files, schema: pa.Schema, read: Callable[[SourceFile], Iterator[pa.RecordBatch]], intake: Intake
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The batches of `read(file)` for all files, with the columns from their names and folders."""
     import pyarrow as pa
 
-    for name in schema.names:
-        if name in files.files[0].partition:
-            raise column_conflict(name, files.files[0])
-    more = {name: column for name, column in from_names(files, intake).items() if name not in schema.names}
+    more = beside(files, schema.names, intake)
     whole = pa.schema([*schema, *((name, column.type) for name, column in more.items())])
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,7 @@
-"""source → table: the source's rows as one new version of a Delta table, or an existing version with these rows."""
+"""source → table: the source's rows as one new version of a Delta table, or an existing version with these rows.
+
+Rows that the source has in pieces are copied by the workers; others are one stream through this process.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, cast
 
 import pyarrow as pa
 
 import lakewright
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT
-from lakewright.data.sources import Intake, Source
+from lakewright.data.sources import Intake, Source, SourceInPieces
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.opening import open_source
+from lakewright.data.sources.pieces import Pieces, copied
 from lakewright.errors import DataError, NotFound, nearest
 from lakewright.records import Finding, Ingested, TableVersion, plain
 from lakewright.settings.project import Project
@@ -47,14 +51,16 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     other, apart = _table_of_unlabeled(project, workspace), _of_unlabeled(project)  # before anything is written
     beside = None if apart is None else _Reading.of(project, workspace, apart)
     if data.source is None:
-        table, content, findings = workspace.lake.version(project.table), "", list[Finding]()
+        table, content, findings, hosts = workspace.lake.version(project.table), "", list[Finding](), {}
     else:
-        table, content, findings = _written(_Reading.of(project, workspace, data), project.table, workspace)
+        written = _written(_Reading.of(project, workspace, data), project.table, workspace)
+        table, content, findings, hosts = written.table, written.content, written.findings, written.parts
     if beside is not None:
-        other, _, noticed = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
+        of_unlabeled = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
+        other = of_unlabeled.table
         findings += [
             each.model_copy(update={"name": f"unlabeled_{each.name}", "detail": f"data.unlabeled: {each.detail}"})
-            for each in noticed
+            for each in of_unlabeled.findings
         ]
     if workspace.log is not None and data.source is not None:
         workspace.log.params({"source": data.source, "table": str(table), "rows": table.rows})
@@ -63,6 +69,7 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
         source=data.source or str(table),
         fingerprint=content or str(table),
         unlabeled=table if other is None and data.unlabeled is not None else other,
+        parts=hosts,
         findings=findings,
     )
 
@@ -121,25 +128,43 @@ class _Reading:
         own = self.source.fingerprint(self.uri, self.data.options, self.secrets, self.intake)
         return _fingerprint(self.source, own, self.data)
 
+    def pieces(self) -> Pieces[Any] | None:
+        """None: the rows are one stream. An expression of SQL may look at all of them (a window, an average)."""
+        if self.data.derive or not hasattr(self.source, "pieces"):
+            return None
+        source = cast(SourceInPieces, self.source)
+        return source.pieces(self.uri, self.data.options, self.secrets, self.intake)
+
     def rows(self) -> pa.RecordBatchReader:
         opened = self.source.open(self.uri, self.data.options, self.secrets, self.intake)
         return with_derived(opened, self.data.derive)
 
 
-def _written(reading: _Reading, name: str, workspace: Workspace) -> tuple[TableVersion, str, list[Finding]]:
-    """The table's version that holds the source's rows, their fingerprint, and what was noticed of them."""
+@dataclass(frozen=True)
+class _Written:
+    table: TableVersion  # with the source's rows
+    content: str  # their fingerprint
+    findings: list[Finding]
+    parts: dict[str, int]  # machine → the pieces that it copied
+
+
+def _written(reading: _Reading, name: str, workspace: Workspace) -> _Written:
     lake, content = workspace.lake, reading.content
-    committed = None if workspace.again else lake.ingested(name, content)
+    committed, parts = None if workspace.again else lake.ingested(name, content), dict[str, int]()
     if committed is None:
-        reader = reading.rows()
-        _check_columns(reading.data, reader.schema.names, reading.intake)
+        pieces = reading.pieces() if lake.takes_files(name) else None
+        source = reading.rows() if pieces is None else pieces
+        _check_columns(reading.data, source.schema.names, reading.intake)
         properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
         if reading.findings:  # in the commit: an unchanged source is not read again
             properties[FINDINGS] = json.dumps([plain(finding) for finding in reading.findings])
-        with bar(f"writing {name}", None) as advance:
-            committed = lake.write(name, _counted(reader, advance), properties=properties)
+        if isinstance(source, Pieces):
+            committed, parts = copied(source, lake, name, workspace.workers, properties)
+        else:
+            with bar(f"writing {name}", None) as advance:
+                committed = lake.write(name, _counted(source, advance), properties=properties)
     stored = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
-    return committed, content, [Finding.model_validate(finding) for finding in json.loads(stored)]
+    return _Written(committed, content, [Finding.model_validate(finding) for finding in json.loads(stored)], parts)
 
 
 def _intake(project: Project, data: Data, findings: list[Finding]) -> Intake:

@@ -1,0 +1,137 @@
+"""A source's rows in pieces, which workers read by themselves and write into files of a table.
+
+Only the source cuts its rows, so the table is the same wherever the pieces are copied, and its rows lie in the order of
+the source.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+from lakewright.data.lake import parts
+from lakewright.data.lake.portions import check_seen
+from lakewright.data.lake.types import within_years
+from lakewright.workers.local import LocalWorkers
+from lakewright.workers.parts import WORTH, at_once, computed
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.lake.tables import Lake
+    from lakewright.records import TableVersion
+    from lakewright.system.progress import Advance
+    from lakewright.workers import Workers
+
+LOG = logging.getLogger("lakewright")
+
+ROWS = 1 << 18  # of a piece at most: to read a row is a tenth of the work of encoding it, or less
+BYTES = 256 << 20  # of a piece, about, before they are compressed
+
+
+class HasRows(Protocol):
+    @property
+    def rows(self) -> int: ...
+
+
+P = TypeVar("P", bound=HasRows)
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces(Generic[P]):
+    schema: pa.Schema  # as a table stores it
+    pieces: Sequence[P]  # in the order of the rows; one at least
+    read: Callable[[P], Iterator[pa.RecordBatch]]  # sent to other machines; batches of the schema
+    files: Mapping[Path, int] = field(
+        default_factory=dict
+    )  # of this machine, some that are read → bytes; none: an address
+
+    def reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.schema, chain.from_iterable(map(self.read, self.pieces)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Copied:
+    file: parts.Written
+    host: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece(Generic[P]):
+    piece: P
+    target: Location  # keys to it may be valid for an hour only
+
+    @property
+    def rows(self) -> int:
+        return self.piece.rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Copying(Generic[P]):
+    """Writes the rows of a piece into a file of the table."""
+
+    schema: pa.Schema
+    read: Callable[[P], Iterator[pa.RecordBatch]]
+
+    def __call__(self, piece: _Piece[P], advance: Advance | None) -> _Copied:
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in within_years(self.read(piece.piece)):
+                if advance is not None:
+                    advance(batch.num_rows, "")
+                yield batch
+
+        return _Copied(parts.write(batches(), self.schema, piece.target), socket.gethostname())
+
+
+def copied(
+    source: Pieces[Any], lake: Lake, table: str, open_workers: Callable[[], Workers], properties: Mapping[str, str]
+) -> tuple[TableVersion, dict[str, int]]:
+    """The source's rows as the table's next version, in one commit; and how many pieces each machine copied. Few pieces
+    are copied here, and so are those that other machines do not see. The table takes files (`Lake.takes_files`)."""
+    here = LocalWorkers(1, 1)
+    workers = here if len(source.pieces) <= WORTH else open_workers()
+    if not _see(workers, source.files):
+        LOG.warning("no worker elsewhere sees %s: its rows are read here", next(iter(source.files)))
+        workers = here
+    check_seen(workers, lake.place_to_write(table))
+    rows = sum(piece.rows for piece in source.pieces)
+    files, hosts = list[parts.Written](), Counter[str]()
+    pieces = (_Piece(piece, lake.place_to_write(table)) for piece in source.pieces)
+    try:
+        for each in computed(
+            workers,
+            _Copying(source.schema, source.read),
+            pieces,
+            at_once(workers, rows, ROWS),
+            title=f"writing {table}",
+            rows=rows,
+        ):
+            files.append(each.file)
+            hosts[each.host] += 1
+    except BaseException:
+        parts.remove(files, lake.place_to_write(table))
+        raise
+    # Not in the block above: where this fails after its commit, the files are the table's.
+    version = lake.add_files(table, source.schema, files, mode="overwrite", properties=properties)
+    return version, dict(hosts)
+
+
+def _see(workers: Workers, files: Mapping[Path, int]) -> bool:
+    """Whether the workers see these files: as many are asked as compute at once."""
+    if not files or isinstance(workers, LocalWorkers):
+        return True
+    with closing(workers.map(partial(_are_here, files), range(workers.processes), ahead=workers.processes)) as answers:
+        return all(answers)
+
+
+def _are_here(files: Mapping[Path, int], number: int) -> bool:
+    return all(path.is_file() and path.stat().st_size == size for path, size in files.items())
