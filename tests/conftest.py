@@ -179,7 +179,7 @@ def s3() -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
+        for _ in range(900):
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
@@ -264,7 +264,7 @@ def serving(model: str | Path, *options: str, folder: Path, port: int = 0) -> It
         process = subprocess.Popen(command, cwd=folder, stderr=file, stdout=file)
     server = Server(port, process, log)
     try:
-        for _ in range(600):
+        for _ in range(1800):
             if process.poll() is not None:
                 raise AssertionError(f"the server ended with {process.returncode}: {log.read_text()}")
             try:

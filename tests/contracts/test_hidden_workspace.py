@@ -20,6 +20,7 @@ import clusters
 import lakewright as lw
 from conftest import sentences
 from lakewright import Workspace, load_profile
+from lakewright.data.lake.tables import Lake
 from lakewright.data.sources import pieces
 from lakewright.errors import UsageError
 from lakewright.model import on_workers
@@ -58,11 +59,12 @@ def url(request: pytest.FixtureRequest, master: str, tmp_path_factory: pytest.Te
 
 
 def profiles(folder: Path, workspace: str, url: str) -> None:
-    """Two in a folder: with parts here, and on the cluster."""
+    """Three in a folder: with parts here, on the cluster, and there with rows in the place of files."""
     common = {"workspace": workspace, "lake": str(folder / "lake"), "threads": 2}
     if "://" in workspace:
         common["tracking"] = f"sqlite:///{folder / 'mlflow.db'}"
-    each = {"here": HERE, "there": {"name": "spark", "url": url}}
+    there = {"name": "spark", "url": url}
+    each = {"here": HERE, "there": there, "rows": {**there, "reads": "rows"}}
     whole = {name: {**common, "workers": workers} for name, workers in each.items()}
     (folder / "profiles.yml").write_text(yaml.safe_dump({"default": "here", "profiles": whole}))
 
@@ -138,6 +140,64 @@ def test_pieces_of_a_source(
         assert sum(record.parts.values()) > 10
         tables.append(workspace.lake.read(record.table))
     assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("kind", ["text", "columns"])
+def test_predictions_in_a_lake_that_they_do_not_see(
+    url: str, hidden: Path, tmp_path: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go with each part, files come back."""
+    model = made_to_score(kind, hidden / f"{tmp_path.name} {url.partition(':')[0]} {kind}", tiny_base)
+    lake = in_hiding(tmp_path, hidden, url)
+    monkeypatch.chdir(tmp_path)
+    lake.write(INPUT, rows_like(SAMPLES[kind], 6000))
+    tables = []
+    for place in ("here", "rows"):
+        output = f"main.demo.scored_{place}"
+        scored = lw.score(str(model), INPUT, output, id="id", profile=place, commit_rows=2500)
+        assert sum(scored.parts.values()) == 3
+        tables.append(lake.read(scored.output).sort_by("record_id").drop_columns(["scored_at"]))
+    assert tables[0].equals(tables[1]) and len(tables[0]) == 6000
+
+
+def in_hiding(folder: Path, hidden: Path, url: str) -> Lake:
+    """The lake of profiles whose workers see neither it nor the workspace."""
+    profiles(folder, str(hidden / f"{folder.name} workspace"), url)
+    file = folder / "profiles.yml"
+    file.write_text(file.read_text().replace(str(folder / "lake"), str(hidden / f"{folder.name} lake")))
+    return Workspace.open(load_profile("here", folder)).lake
+
+
+def test_features_in_a_lake_that_they_do_not_see(
+    url: str, hidden: Path, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_parts(monkeypatch)
+    rows, columns = task_rows("text_classification", sentences(300))
+    train = {"learner": "encoder", "base_model": str(tiny_base)}
+    tables: list[pa.Table] = []
+    for place in ("here", "rows"):
+        folder = tmp_path / f"{place} features"
+        folder.mkdir()
+        in_hiding(folder, hidden, url)
+        file = folder / "profiles.yml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "default": place}))
+        record, opened = prepared(folder, rows, columns, "text_classification", train, max_length=8)
+        assert sum(record.parts.values()) > 3
+        tables.append(opened.lake.read(record.features).sort_by("row"))
+    assert tables[0].equals(tables[1]) and len(tables[0]) >= 250
+
+
+def test_work_that_needs_files_is_refused_where_they_open_none(url: str, hidden: Path, tmp_path: Path) -> None:
+    in_hiding(tmp_path, hidden, url)
+    file = tmp_path / "profiles.yml"
+    workspace = Workspace.open(load_profile("rows", tmp_path))
+    with pytest.raises(UsageError, match=r"open no file.*reads: rows"):
+        workspace.workers().reach(tmp_path)
+    written = yaml.safe_load(file.read_text())
+    written["profiles"]["rows"]["sql"] = "spark"
+    file.write_text(yaml.safe_dump(written))
+    with pytest.raises(UsageError, match="sql: spark has the workers read the tables"):
+        Workspace.open(load_profile("rows", tmp_path)).sql("select 1")
 
 
 def test_a_lake_that_they_do_not_see(url: str, hidden: Path, tmp_path: Path, tiny_base: Path) -> None:

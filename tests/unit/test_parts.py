@@ -38,6 +38,7 @@ def in_parts(lake: Lake, table: TableVersion, most: int, size: int = 7, begin: i
     batches = []
     for part in parts_of(lake.files(table), most, begin):
         rows = [*parts.read(part, shape, place, size)]
+        assert [*parts.read(part, shape, parts.in_hand(part, shape, place), size)] == rows
         assert part.first == number and part.rows == sum(each.num_rows for each in rows) <= most
         batches, number = batches + rows, number + part.rows
     return pa.Table.from_batches(batches, shape.schema)
@@ -183,6 +184,11 @@ def test_each_row_is_in_one_part_and_windows_begin_at_the_same_rows(
             assert values == whole.setdefault(window.place, values) and window.place[1] % size == 0
             assert window.first + window.start == begin + len(read)
             read += values[window.start : window.stop]
+        if parts.GRID % size == 0:
+            hand = parts.windows(part, shape, parts.in_hand(part, shape, place_of), size)
+            for one, other in zip(hand, parts.windows(part, shape, place_of, size), strict=True):
+                assert one.rows.equals(other.rows)
+                assert {**vars(one), "rows": None} == {**vars(other), "rows": None}
     assert read == ids[begin:]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.lake.parts import Shape, Written, write
+from lakewright.data.lake.parts import Written
 from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.lake.types import cast, storable, within_years
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen
@@ -76,19 +76,17 @@ class _PartEncoder:
     """Encodes the rows of parts. Sent to another process, it opens the recipe there."""
 
     reading: Reading  # without a lake
-    shape: Shape
     task: Task
     recipe: Callable[[], Path]  # its folder, on the machine that computes
     folds: Mapping[int, tuple[Encoding, ...]]  # as in FittedRecipe
     opened: FittedRecipe | None = None
 
     @classmethod
-    def of(cls, planned: Plan, lake: Lake, recipe: Callable[[], Path], **more: Any) -> Self:
+    def of(cls, planned: Plan, recipe: Callable[[], Path], **more: Any) -> Self:
         """Of rows that a plan has decided on; `recipe` gives the folder of its recipe."""
         reading = planned.reading
         return cls(
             reading=replace(reading, lake=Elsewhere(), selection=None),
-            shape=lake.shape(reading.table, reading.columns),
             task=planned.task,
             recipe=recipe,
             folds=planned.fitted.folds,
@@ -111,7 +109,7 @@ class _PartEncoder:
     ) -> Iterator[tuple[Batch, Encoded, Ragged]]:
         """As `planning.encoded`, of the part's rows that stay."""
         given = portion.decided
-        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(given.times > 0)
+        reading = self.reading.of_part(portion, advance).only(given.times > 0)
         return encoded(reading, self.task, self.fitted, given.split, given.parts, shortfalls)
 
 
@@ -130,9 +128,11 @@ def round_trip(planned: Plan, lake: Lake, workers: Workers) -> Shortfalls:
     """What is lost of the rows that stay, where a recipe encodes them."""
     with tempfile.TemporaryDirectory(prefix="lakewright-") as folder:
         planned.recipe.save(Path(folder))
-        work = RoundTrip.of(planned, lake, workers.bring(Path(folder)))
-        table, decided, lost = planned.reading.table, Decided.to_stay(planned.chosen), Shortfalls()
-        for each in Portions(lake, table, workers, decided.of).computed(work, f"encoding {table}"):
+        work = RoundTrip.of(planned, workers.bring(Path(folder)))
+        reading, decided, lost = planned.reading, Decided.to_stay(planned.chosen), Shortfalls()
+        shape = lake.shape(reading.table, reading.columns)
+        portions = Portions(lake, reading.table, shape, workers, decided.of)
+        for each in portions.computed(work, f"encoding {reading.table}"):
             lost.merge(each)
     return lost
 
@@ -157,8 +157,7 @@ class Features(_PartEncoder):
             for batch in batches:
                 yield cast(batch, schema)
 
-        assert portion.target is not None
-        file = write(within_years(fitting()), schema, portion.target)
+        file = portion.write(within_years(fitting()), schema)
         return Done(file, schema, socket.gethostname(), shortfalls)
 
     def _batches(

@@ -47,7 +47,6 @@ from lakewright.records import Finding, Prepared, TableVersion
 from lakewright.settings.project import DERIVED
 
 if TYPE_CHECKING:
-    from lakewright.data.lake.parts import Shape
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.kinds import Kind
     from lakewright.model.recipe import Recipe
@@ -150,8 +149,8 @@ def _plan(
         findings += check_alone(train, inputs)
 
     # Labels, and whatever else the task learns from the rows, from train
-    truths = Portions(lake, table, workers, rows_of(train), worth=WORTH).computed(
-        _Truths(replace(train, lake=Elsewhere(), selection=None), lake.shape(table, names)), f"reading {table}"
+    truths = Portions(lake, table, lake.shape(table, names), workers, rows_of(train), worth=WORTH).computed(
+        _Truths(replace(train, lake=Elsewhere(), selection=None)), f"reading {table}"
     )
     task = Kind.fit((pa.table({"truth": each}) for each in truths if len(each)), inputs, project.task)
     counts = chosen.label_counts
@@ -176,10 +175,9 @@ class _Truths:
     """The truths of a part's rows of train, each once where Arrow compares them."""
 
     reading: Reading  # without a lake
-    shape: Shape
 
     def __call__(self, portion: Portion[npt.NDArray[np.bool_]], advance: Advance | None) -> pa.Array:
-        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(portion.decided)
+        reading = self.reading.of_part(portion, advance).only(portion.decided)
         truths = [plain_array(batch.task_columns["truth"]) for batch in reading]
         return distinct(pa.concat_arrays(truths))[1] if truths else pa.nulls(0)
 

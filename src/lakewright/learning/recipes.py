@@ -19,7 +19,7 @@ from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakewright.data.lake.parts import Part, Shape
+    from lakewright.data.lake.parts import Part
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Reading
     from lakewright.data.rows.shortfalls import Shortfall
@@ -139,19 +139,18 @@ class _Train:
         reading, table, lake = self.reading, self.reading.table, self.lake
         transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
         elsewhere = replace(reading, lake=Elsewhere(), selection=None)
-        work = _Summarise(elsewhere, lake.shape(table, reading.columns), transforms, function)
-        portions = Portions(lake, table, self.workers, rows_of(reading))
+        work = _Summarise(elsewhere, transforms, function)
+        portions = Portions(lake, table, lake.shape(table, reading.columns), self.workers, rows_of(reading))
         yield from portions.computed(work, f"reading {table}")
 
 
 @dataclass(frozen=True, eq=False)
 class _Summarise(Generic[R]):
     reading: Reading  # without a lake
-    shape: Shape
     transforms: Recipe
     function: Callable[[Iterable[Values]], R]
 
     def __call__(self, portion: Portion[NDArray[np.bool_]], advance: Advance | None) -> R:
         """`decided` [rows] says which rows are those of train."""
-        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance).only(portion.decided)
+        reading = self.reading.of_part(portion, advance).only(portion.decided)
         return self.function(map(self.transforms.transformed, Inputs(reading)))

@@ -35,6 +35,10 @@ class Workers(Protocol):
     def processes(self) -> int:
         """How many parts are computed at once, at most."""
 
+    @property
+    def opens_files(self) -> bool:
+        """Whether a worker may open the files of a table; where not, rows come with the parts."""
+
     def reach(self, folder: Path) -> None:
         """Raises UsageError where a worker does not see a folder of this machine that parts read or write."""
 

@@ -44,6 +44,7 @@ class LocalWorkers:
     memory: float | None = None  # GB, of all processes together
 
     settings: ClassVar[type[WorkersSettings]] = LocalSettings
+    opens_files: ClassVar[bool] = True
 
     @classmethod
     def open(cls, settings: WorkersSettings, threads: int) -> Self:

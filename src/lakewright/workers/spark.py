@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -64,6 +64,11 @@ class SparkSettings(WorkersSettings):
         default=[],
         description="archives that are unpacked beside each worker's process, `environment.tar.gz#environment`",
     )
+    reads: Literal["files", "rows"] = Field(
+        default="files",
+        description="what a worker reads: the files of a table, or rows that this machine sends with each part, where "
+        "its functions may open no file (serverless compute of Databricks)",
+    )
     config: dict[str, SecretStr] = Field(
         default={}, description="Spark's own settings: `spark.executor.memory: 8g`; `${env:NAME}` for secrets"
     )
@@ -81,6 +86,7 @@ class SparkWorkers:
     session: SparkSession
     processes: int
     task_threads: int  # cores of a task
+    opens_files: bool = True
     _reached: set[Path] = field(default_factory=set, compare=False)
 
     settings: ClassVar[type[WorkersSettings]] = SparkSettings
@@ -94,19 +100,24 @@ class SparkWorkers:
         if session is None:
             session = session_of(settings)
             SESSIONS[:] = [each for each in SESSIONS if each[0] != settings] + [(settings, session)]
-        return cls.of(session, None if settings.processes == "auto" else settings.processes)
+        return cls.of(session, None if settings.processes == "auto" else settings.processes, settings.reads == "files")
 
     @classmethod
-    def of(cls, session: SparkSession, processes: int | None) -> Self:
+    def of(cls, session: SparkSession, processes: int | None, opens_files: bool = True) -> Self:
         """Of a session that there is; `processes` None: as many as its cluster has cores for. Raises UsageError where
         its workers have other packages than this machine."""
-        opened = cls(session, 1, int(_set(session, "spark.task.cpus", "1")))
+        opened = cls(session, 1, int(_set(session, "spark.task.cpus", "1")), opens_files)
         opened._check()
-        return cls(session, processes or _parallelism(session), opened.task_threads)
+        return replace(opened, processes=processes or _parallelism(session))
 
     def reach(self, folder: Path) -> None:
         if folder in self._reached:
             return
+        if not self.opens_files:
+            raise UsageError(
+                f"the workers open no file (workers: reads: rows), and this work has them read the folder {folder}",
+                "run it with workers: {name: local}, or on a cluster whose workers read files",
+            )
         mark = folder / f".seen-{uuid4().hex}"
         mark.touch()
         try:

@@ -163,7 +163,13 @@ class Workspace:
         from lakewright.data.lake.spark_sql import OnSpark
         from lakewright.workers.spark import SparkWorkers
 
-        return OnSpark(SparkWorkers.open(self.profile.workers, self.threads))
+        workers = SparkWorkers.open(self.profile.workers, self.threads)
+        if not workers.opens_files:
+            raise UsageError(
+                "sql: spark has the workers read the tables, and they open no file (workers: reads: rows)",
+                "set sql: duckdb in the profile",
+            )
+        return OnSpark(workers)
 
     @property
     def device(self) -> str:

@@ -31,6 +31,10 @@ class Neighbours:
         assert isinstance(settings, NeighboursSettings)
         return cls(settings.neighbours, threads)
 
+    @property
+    def opens_files(self) -> bool:
+        return True
+
     def reach(self, folder: Path) -> None:
         """They are in this process."""
 

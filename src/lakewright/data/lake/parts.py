@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -110,6 +110,17 @@ class Shape:
     schema: pa.Schema  # of the columns
     stored: Mapping[str, str] = field(default_factory=dict)  # column → its name in the files, where that is another
 
+    def stored_name(self, column: str) -> str:
+        return self.stored.get(column, column)
+
+
+@dataclass(frozen=True, eq=False)
+class InHand:
+    """Rows of a part as bytes, for a worker that may open no file."""
+
+    uri: str  # of the table
+    rows: Mapping[tuple[str, int], bytes]  # a file and the first row → the rows from there on, as an Arrow stream
+
 
 def files_of(delta: DeltaTable, location: Location) -> list[File]:
     """The files of a version, in the order of `Lake.scan`."""
@@ -189,9 +200,9 @@ def parts_of(files: Iterable[File], most: int = ROWS, begin: int = 0) -> Iterato
         yield Part(first, rows, tuple(slices))
 
 
-def windows(part: Part, shape: Shape, location: Location, size: int) -> Iterator[Window]:
-    """The part's rows in windows of at most `size` rows of a file. A window may hold rows of the part before, or after:
-    those are computed with it, and belong to the other."""
+def windows(part: Part, shape: Shape, location: Location | InHand, size: int) -> Iterator[Window]:
+    """The part's rows in windows of at most `size` rows of a file; GRID is a multiple of `size`. A window may hold rows
+    of the part before, or after: those are computed with it, and belong to the other."""
     number = part.first
     for each in part.slices:
         start = each.start - each.start % size
@@ -207,10 +218,24 @@ def windows(part: Part, shape: Shape, location: Location, size: int) -> Iterator
                 yield window
 
 
-def read(part: Part, shape: Shape, location: Location, size: int = 8192) -> Iterator[pa.RecordBatch]:
+def read(part: Part, shape: Shape, location: Location | InHand, size: int = 8192) -> Iterator[pa.RecordBatch]:
     """The part's rows, and no others."""
     for each in part.slices:
         yield from _read(each.file, each.start, each.stop, size, shape, location)
+
+
+def in_hand(part: Part, shape: Shape, location: Location) -> InHand:
+    """The part's rows, and those that lie in one window with them."""
+    rows = {}
+    for each in part.slices:
+        start, stop = each.start - each.start % GRID, min(each.stop + -each.stop % GRID, each.file.rows)
+        with _stored(each.file, start, stop, GRID, shape, location) as stored:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.BufferOutputStream() as stream, pa.ipc.new_stream(stream, stored.schema, options=options) as writer:
+                for _, batch in stored.batches if stored.schema.names else ():
+                    writer.write_batch(batch)
+        rows[each.file.path, start] = stream.getvalue().to_pybytes()
+    return InHand(location.uri, rows)
 
 
 @dataclass(frozen=True)
@@ -220,28 +245,51 @@ class Written:
     path: str
     rows: int
     size: int  # in bytes
+    content: bytes | None = field(default=None, repr=False)  # of one that is in hand, and nowhere else
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Location) -> Written:
-    """One file in the table's folder. It belongs to no version until `Lake.add_files` commits it; VACUUM removes it if
-    that never happens. On any failure there is none."""
-    import pyarrow.parquet as pq
-
+def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Location | None) -> Written:
+    """One file in the table's folder; without a location, in hand. It belongs to no version until `Lake.add_files`
+    commits it; VACUUM removes it if that never happens. On any failure there is none."""
     name = f"part-{uuid.uuid4()}.zstd.parquet"
-    rows = 0
+    if location is None:
+        with pa.BufferOutputStream() as stream:
+            rows, size = _write(batches, schema, stream)
+        return Written(name, rows, size, stream.getvalue().to_pybytes())
     try:
         with _opened(location, name, writes=True) as file:
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                for group in _groups(batches):
-                    writer.write_table(group)
-                    rows += len(group)
-            size = file.tell()
+            return Written(name, *_write(batches, schema, file))
     except BaseException as failure:
-        remove([Written(name, rows, 0)], location)
+        remove([Written(name, 0, 0)], location)
         if isinstance(failure, OSError):
             raise of_disk(failure, location.uri, AGAIN) or failure from None
         raise
-    return Written(name, rows, size)
+
+
+def put(written: Written, location: Location) -> Written:
+    """A file in hand, in the table's folder."""
+    assert written.content is not None
+    try:
+        with _opened(location, written.path, writes=True) as file:
+            file.write(written.content)
+    except BaseException as failure:
+        remove([written], location)
+        if isinstance(failure, OSError):
+            raise of_disk(failure, location.uri, AGAIN) or failure from None
+        raise
+    return replace(written, content=None)
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: Any) -> tuple[int, int]:
+    """The rows and the bytes."""
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(batches):
+            writer.write_table(group)
+            rows += len(group)
+    return rows, file.tell()
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -277,10 +325,42 @@ def local(location: Location) -> Path | None:
     return None if "://" in location.uri else Path(location.uri)
 
 
-def _read(file: File, start: int, stop: int, size: int, shape: Shape, location: Location) -> Iterator[pa.RecordBatch]:
+def _read(
+    file: File, start: int, stop: int, size: int, shape: Shape, location: Location | InHand
+) -> Iterator[pa.RecordBatch]:
     """The table's rows among these of the file, by windows: a batch each, which may be empty."""
+    with _stored(file, start, stop, size, shape, location) as stored:
+        for at, rows in stored.batches:
+            fitted = pa.record_batch(
+                [_column(rows, each, shape.stored_name(each.name), file.values) for each in shape.schema],
+                schema=shape.schema,
+            )
+            if file.kept is not None:
+                fitted = fitted.filter(pa.array(file.kept[at : at + rows.num_rows]))
+            yield from within_years([fitted])
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """Rows as a file holds them."""
+
+    schema: pa.Schema
+    batches: Iterator[tuple[int, pa.RecordBatch]]  # each with its first row
+
+
+@contextmanager
+def _stored(
+    file: File, start: int, stop: int, size: int, shape: Shape, location: Location | InHand
+) -> Iterator[_Stored]:
+    """These rows of the file, `size` in a batch, with those columns of the shape that the file has."""
     import pyarrow.parquet as pq
 
+    if isinstance(location, InHand):
+        first = start - start % GRID
+        with pa.ipc.open_stream(location.rows[file.path, first]) as stream:
+            batches = _exactly(iter(stream), first, start, stop, size, empty=not stream.schema.names)
+            yield _Stored(stream.schema, batches)
+        return
     with _opened(location, unquote(file.path)) as opened:
         parquet = pq.ParquetFile(opened)
         if parquet.metadata.num_rows != file.rows:
@@ -289,17 +369,15 @@ def _read(file: File, start: int, stop: int, size: int, shape: Shape, location: 
                 f"{file.rows:,}",
                 "restore the file, or write the table anew",
             )
-        inside = {name: shape.stored.get(name, name) for name in shape.schema.names}
-        present = [name for name in inside.values() if name in parquet.schema_arrow.names and name not in file.values]
+        whole = parquet.schema_arrow.remove_metadata()
+        inside = map(shape.stored_name, shape.schema.names)
+        present = [name for name in inside if name in whole.names and name not in file.values]
         groups, first = _row_groups(parquet, start, stop)
         batches = parquet.iter_batches(size, row_groups=groups, columns=present)
-        for at, rows in _exactly(batches, first, start, stop, size, empty=not present):
-            fitted = pa.record_batch(
-                [_column(rows, each, inside[each.name], file.values) for each in shape.schema], schema=shape.schema
-            )
-            if file.kept is not None:
-                fitted = fitted.filter(pa.array(file.kept[at : at + rows.num_rows]))
-            yield from within_years([fitted])
+        yield _Stored(
+            pa.schema([whole.field(name) for name in present]),
+            _exactly(batches, first, start, stop, size, empty=not present),
+        )
 
 
 def _row_groups(parquet: Any, start: int, stop: int) -> tuple[list[int], int]:

@@ -32,7 +32,6 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.data.lake.parts import Shape
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Batch, Reading
     from lakewright.model.tasks import Reader
@@ -76,13 +75,12 @@ class _Gather:
     """The facts of a part's rows."""
 
     reading: Reading  # without a lake
-    shape: Shape
     columns: Columns
     method: Method
     required: Sequence[str]
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> _Gathered:
-        reading = self.reading.of_part(portion.part, self.shape, portion.source, advance)
+        reading = self.reading.of_part(portion, advance)
         return _gathered(reading, self.columns, self.method, self.required)
 
 
@@ -93,10 +91,9 @@ def gather(
     task's reader and `Usable.findings` do."""
     table = reading.table
     if table.rows:
-        work = _Gather(
-            replace(reading, lake=Elsewhere()), lake.shape(table, reading.columns), columns, method, required
-        )
-        portions = Portions(lake, table, workers, lambda part: None, worth=WORTH)
+        work = _Gather(replace(reading, lake=Elsewhere()), columns, method, required)
+        shape = lake.shape(table, reading.columns)
+        portions = Portions(lake, table, shape, workers, lambda part: None, worth=WORTH)
         facts, check, reader = _together(portions.computed(work, f"reading {table}"), table.rows)
     else:
         facts, check, reader = _together(iter([_gathered(reading, columns, method, required)]), 0)

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.lake.parts import Part, Shape, read
 from lakewright.data.rows.arrays import KINDS, column_values
 from lakewright.data.rows.kinds import Kind, whole_rows
 from lakewright.data.rows.objects import Objects
 from lakewright.system.progress import Advance, bar
 
 if TYPE_CHECKING:
-    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.lake.parts import Part
+    from lakewright.data.lake.portions import Portion
     from lakewright.model.tasks import Reader, Task
     from lakewright.records import TableVersion
     from lakewright.settings.sections import TaskSettings
@@ -70,12 +70,10 @@ class Elsewhere:
 
 @dataclass(frozen=True, eq=False)
 class PartOf:
-    part: Part
-    shape: Shape
-    location: Location
+    portion: Portion[Any]
 
     def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self.shape.schema, read(self.part, self.shape, self.location))
+        return pa.RecordBatchReader.from_batches(self.portion.shape.schema, self.portion.read())
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +111,9 @@ class Reading:
     def only(self, selection: npt.NDArray[np.bool_]) -> Reading:
         return replace(self, selection=selection)
 
-    def of_part(self, part: Part, shape: Shape, location: Location, progress: Advance | None) -> Reading:
-        """Reads the part alone, from its files; `selection` is then of its rows."""
-        return replace(self, lake=PartOf(part, shape, location), part=part, progress=progress)
+    def of_part(self, portion: Portion[Any], progress: Advance | None) -> Reading:
+        """Reads the part alone; `selection` is then of its rows."""
+        return replace(self, lake=PartOf(portion), part=portion.part, progress=progress)
 
     @property
     def first(self) -> int:

@@ -99,7 +99,9 @@ def copied(
     are copied here, and so are those that other machines do not see. The table takes files (`Lake.takes_files`)."""
     here = LocalWorkers(1, 1)
     workers = here if len(source.pieces) <= WORTH else open_workers()
-    if not _see(workers, source.files):
+    if not workers.opens_files:
+        workers = here
+    elif not _see(workers, source.files):
         LOG.warning("no worker elsewhere sees %s: its rows are read here", next(iter(source.files)))
         workers = here
     check_seen(workers, lake.place_to_write(table))

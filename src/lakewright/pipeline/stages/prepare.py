@@ -202,9 +202,10 @@ def _write_features(
     chosen, (weights, times) = planned.chosen, balanced
     copies = np.where(chosen.split == LEFT_OUT, 0, times)
     columns, method = project.data.columns, planned.method
-    work = Features.of(planned, lake, workers.bring(recipe), columns=columns, method=method)
+    work = Features.of(planned, workers.bring(recipe), columns=columns, method=method)
     decided = Decided(chosen.split, chosen.parts, weights, copies)
-    portions = Portions(lake, table, workers, decided.of, output=project.features_table)
+    shape = lake.shape(table, planned.reading.columns)
+    portions = Portions(lake, table, shape, workers, decided.of, output=project.features_table)
     place = lake.place_to_write(project.features_table)
     shortfalls, of_unlabeled, schema = Shortfalls(), Shortfalls((UNLABELED,)), None
     files, hosts = list[Written](), Counter[str]()

@@ -140,7 +140,6 @@ def score(
                 least_confidence=least_confidence,
                 explain=explain,
                 job=job,
-                shape=lake.shape(job.table, chosen.names),
             )
             done, total = job.begin, job.total
             with closing(_waves(workspace.lake, workers, work, target, commit_rows, explain)) as waves:
@@ -197,6 +196,7 @@ def _waves(
     portions = Portions(
         lake,
         job.table,
+        lake.shape(job.table, work.columns.names),
         workers,
         lambda part: None,
         output=output,

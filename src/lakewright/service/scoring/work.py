@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakewright.data.lake.parts import GRID, Shape, Window, Written, windows, write
+from lakewright.data.lake.parts import Window, Written
 from lakewright.data.lake.portions import Portion
 from lakewright.errors import DataError
 from lakewright.model.on_workers import OnWorkers
@@ -42,7 +42,6 @@ class Work:
     least_confidence: float
     explain: int  # reasons a row
     job: Job
-    shape: Shape
     abstained: int = 0  # of the rows so far, where the parts came back
     _last: tuple[tuple[str, int], Predicted] | None = None  # a window whose other rows are the next part's, often
 
@@ -52,10 +51,9 @@ class Work:
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> Done:
         """Scores a part."""
-        assert portion.target is not None
         tally = Tally()
         self.model.predictor  # noqa: B018 - its errors come before a file is begun
-        file = write(self._batches(portion, tally, advance), self.schema, portion.target)
+        file = portion.write(self._batches(portion, tally, advance), self.schema)
         return Done(file, tally, socket.gethostname())
 
     def note(self, done: Done) -> str:
@@ -64,7 +62,7 @@ class Work:
         return _abstained(self.abstained)
 
     def _batches(self, portion: Portion[None], tally: Tally, advance: Advance | None) -> Iterator[pa.RecordBatch]:
-        for window in windows(portion.part, self.shape, portion.source, GRID):
+        for window in portion.windows():
             batch = self._batch(window, tally)
             if advance is not None:
                 advance(batch.num_rows, _abstained(self.abstained + tally.abstained))
