@@ -1,5 +1,11 @@
 """SQL over the lake on a Spark cluster: the statement as translated.py makes it, the tables as parts.py cuts them.
 
+    meaning     DuckDB reads what sqlglot wrote as it reads the user's text, or the statement is refused
+    resolved    the statement in a few plain forms, with every name resolved
+    planned     Spark's statement: queries, expressions (some of them native), aggregates, windows; types (typed)
+    computed    what Spark's workers compute of it
+    kinds       a type in DuckDB, Spark and Arrow; nodes: what a part of a statement is
+
 No jar of Delta is needed, and no row passes this machine but those of a plain select: the workers read the tables'
 files and write those of a new version, which the driver commits at once. DuckDB binds the statement over empty tables
 before anything runs, so that its names, types and errors are the same as without Spark.

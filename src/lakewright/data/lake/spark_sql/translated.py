@@ -1,7 +1,7 @@
 """A statement in DuckDB's SQL as one of Spark's, with DuckDB's answers.
 
 Spark reads, joins, groups and sorts. Of values it computes by itself only those that it computes as DuckDB does, bit
-for bit: comparisons and sums of plain numbers, texts and dates (`Plan.native`). All others, and every function, are
+for bit: comparisons and sums of plain numbers, texts and dates (native.py). All others, and every function, are
 computed by DuckDB in Spark's workers (`Computed`), in the types that DuckDB gives them over empty tables. What neither
 way makes equal is refused.
 """
