@@ -37,7 +37,7 @@ from lakewright.records import TableVersion
 from lakewright.settings.recipe import choose
 from lakewright.settings.sections import Prepare
 from lakewright.workers.spark import SparkSettings, SparkWorkers
-from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, SELECTS, K, P, T, fill
+from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, PIVOTS, SELECTS, K, P, T, fill
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,7 +47,7 @@ pytestmark = [
 NAMES = {"o": T, "p": P, "v": OLD, "k": K}
 EQUAL = [
     *(select.replace("{f}", "{o} as orders").format(**NAMES) for select in SELECTS if select not in NOT_ON_SPARK),
-    *(select.format(**NAMES) for select in OF_KINDS),
+    *(select.format(**NAMES) for select in (*OF_KINDS, *PIVOTS)),
 ]
 FEW = EQUAL[::12]
 RECIPE = {

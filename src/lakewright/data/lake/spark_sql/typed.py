@@ -10,7 +10,15 @@ from sqlglot import exp, parse_one
 
 from lakewright.data.lake.spark_sql.kinds import Kind, refused
 from lakewright.data.lake.spark_sql.meaning import Plain
-from lakewright.data.lake.spark_sql.nodes import Probed, ctes_around, is_aggregate, is_predicate, is_special, sources_of
+from lakewright.data.lake.spark_sql.nodes import (
+    Probed,
+    ctes_around,
+    is_aggregate,
+    is_predicate,
+    is_special,
+    quoted,
+    sources_of,
+)
 
 
 @dataclass
@@ -48,8 +56,8 @@ class Typed:
             if any(name not in sources for name in named):
                 sources = {**self._columns_of(around), **sources}
         nulls = [
-            f"(SELECT {', '.join(f'NULL::{kind.name} AS {_quoted(name)}' for name, kind in columns.items())}) "
-            f"AS {_quoted(alias)}"
+            f"(SELECT {', '.join(f'NULL::{kind.name} AS {quoted(name)}' for name, kind in columns.items())}) "
+            f"AS {quoted(alias)}"
             for alias, columns in sources.items()
             if columns
         ]
@@ -76,7 +84,7 @@ class Typed:
                         }
                     continue
                 text = f"{before}{source.sql(Plain)}"
-                names, types = self.probed.columns(f"{ctes_around(select)}SELECT {_quoted(alias)}.* FROM {text}")
+                names, types = self.probed.columns(f"{ctes_around(select)}SELECT {quoted(alias)}.* FROM {text}")
                 by_alias[alias.lower()] = {
                     name.lower(): self.probed.kind(of) for name, of in zip(names, types, strict=True)
                 }
@@ -138,7 +146,3 @@ class Typed:
         before, self.keys = self.keys, keys
         yield
         self.keys = before
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
