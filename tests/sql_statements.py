@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 
 ORDERS = pa.table(
@@ -60,14 +62,17 @@ KINDS = pa.table(
 )
 
 T, P, OLD, K = "main.shop.orders", "main.shop.people", "main.shop.orders@v0", "main.shop.kinds"
+NAMES = {"o": T, "p": P, "v": OLD, "k": K}
 
 
-def fill(lake: Lake) -> None:
-    """Writes the tables, {o} in two versions."""
+def lake_in(folder: Path) -> Lake:
+    """One that holds the tables, {o} in two versions."""
+    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
     lake.write(T, OLDER)
     lake.write(T, ORDERS.slice(5), mode="append")
     lake.write(P, PEOPLE)
     lake.write(K, KINDS)
+    return lake
 
 
 # Each {o}, {p}, {v} is a table: orders, people, the older version of orders.

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.spark_sql.pivots import with_values
 from lakewright.data.lake.spark_sql.translated import Tables, Translated, translated
 from lakewright.data.lake.sql import Session
@@ -15,17 +14,12 @@ from lakewright.data.lake.statements import parse
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import ProfileError, UsageError
 from lakewright.settings.profile import load_profile
-from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, PIVOTS, SELECTS, K, P, T, fill
-
-NAMES = {"o": T, "p": P, "v": OLD, "k": K}
+from sql_statements import NAMES, NOT_ON_SPARK, OF_KINDS, PIVOTS, SELECTS, lake_in
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    folder = tmp_path_factory.mktemp("lake")
-    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
-    fill(lake)
-    return lake
+    return lake_in(tmp_path_factory.mktemp("lake"))
 
 
 def translation(lake: Lake, query: str) -> Translated:
