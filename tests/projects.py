@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,26 @@ def write_linear_project(folder: Path, source: str = "m.csv", rows: int = 60) ->
     }
     path = folder / "project.yml"
     path.write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def write_project_of_columns(folder: Path, rows: int, **sections: Any) -> Path:
+    """A project of a number and a category, and its rows, whose labels follow from the number and from chance."""
+    draw = random.Random(3)
+    given = [{"size": draw.gauss(0, 1), "kind": draw.choice("abc")} for _ in range(rows)]
+    write_rows(
+        folder / "rows.csv", [{**row, "label": str(row["size"] + draw.gauss(0, 1) > 0).lower()} for row in given]
+    )
+    project = {
+        "name": "kinds",
+        "schema": "main.demo",
+        "task": "classification",
+        "data": {"source": "rows.csv", "columns": {"label": "label"}},
+        "train": {"learner": "linear"},
+        **sections,
+    }
+    path = folder / "project.yml"
+    path.write_text(yaml.safe_dump(project), encoding="utf-8")
     return path
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 
 ORDERS = pa.table(
@@ -60,14 +62,17 @@ KINDS = pa.table(
 )
 
 T, P, OLD, K = "main.shop.orders", "main.shop.people", "main.shop.orders@v0", "main.shop.kinds"
+NAMES = {"o": T, "p": P, "v": OLD, "k": K}
 
 
-def fill(lake: Lake) -> None:
-    """Writes the tables, {o} in two versions."""
+def lake_in(folder: Path) -> Lake:
+    """One that holds the tables, {o} in two versions."""
+    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
     lake.write(T, OLDER)
     lake.write(T, ORDERS.slice(5), mode="append")
     lake.write(P, PEOPLE)
     lake.write(K, KINDS)
+    return lake
 
 
 # Each {o}, {p}, {v} is a table: orders, people, the older version of orders.
@@ -139,7 +144,7 @@ SELECTS = [
 NOT_ON_SPARK = [
     each
     for each in SELECTS
-    if any(part in each for part in ("pivot (", "asof join", "attributes->'b'->>'c'", "max_by(note, amount)"))
+    if any(part in each for part in ("asof join", "attributes->'b'->>'c'", "max_by(note, amount)"))
 ]
 
 # Each with the table {k} too, of all kinds of values.
@@ -345,3 +350,31 @@ OF_KINDS = [
     "select t from {k} where try_cast(i as varchar) = '1'",
     "select current_date - current_date a, now() - now() = interval 0 second b, today() = current_date c",
 ]  # fmt: skip
+
+# Of rows made columns, and the other way; where PIVOT has no IN, the values of rows name the columns.
+PIVOTS = [
+    "from (pivot {k} on g using sum(l) group by b) order by all",
+    "from (pivot {v} on customer using sum(id), max(amount) group by day) order by all",
+    "from (pivot (select g, b, i, d from {k}) on b using max(d) m, count(*) n group by g) order by all",
+    "from (pivot (select g, day, m from {k}) on day) order by all",
+    'from (pivot (select g, b, m, i from {k}) on m, "g" using sum(i)) order by all',
+    "from (pivot /* ü */ {o} on note using min(id)) order by all",
+    "from (pivot {k} on g in ('q', null, 'none', 'p') using avg(d), median(i) group by b) order by all",
+    "from (pivot {k} on i in (1, -5, 2000000000, '6') using max(t) group by g) order by all",
+    "from (pivot {k} on upper(g) in ('P', 'q') using count(distinct t) group by b, k) order by all",
+    "from (pivot (select n % 23 as k, n from range(100) r(n)) on k using sum(n)) order by all",
+    "with w as (pivot (select g, b, i from {k}) on g using sum(i) group by b) "
+    "select b, p + q as r from w where p > 1 order by all",
+    "select w.* from (pivot (from (pivot {k} on g using sum(i) group by b)) on b using max(p)) w order by all",
+    "select w.day, w.ann, p.id from (pivot {o} on customer using count(*) group by day) w left join {p} p "
+    "on p.id = w.ann order by all",
+    "select * from {k} pivot (string_agg(t, ',' order by i) as s, count(*) as n for g in ('p' as one, 'q') "
+    "b in (true, false) group by k) order by all",
+    "from (unpivot (select g, i, k, l from {k}) on i, k, l into name n value v) order by all",
+    "from (unpivot (select g, i, d, f from {k}) on columns(* exclude (g))) order by all",
+    "from (unpivot (select id, customer, note from {o}) on * exclude (id) into name kind value text) order by all",
+    "from (unpivot (select g, words, [t, null] as ts from {k}) on words, ts) order by all",
+    "select n, count(*) c, count(v) o, sum(v) s from {k} unpivot include nulls (v for n in (i, m)) group by n "
+    "order by n",
+    "select u.k, u.v from {k} unpivot (v for k in (I, L)) u where u.v > 3 order by all",
+]

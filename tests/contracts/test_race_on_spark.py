@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
@@ -16,9 +15,9 @@ from test_places import processes_of, stop_sessions
 
 import clusters
 import lakewright as lw
-from conftest import write_csv
 from lakewright import automl
 from lakewright.errors import UsageError
+from projects import write_project_of_columns
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not())]
 
@@ -31,23 +30,11 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def project_in(folder: Path, url: str, seconds: float, rows: int = 400) -> Path:
-    draw = random.Random(3)
-    given = [{"size": draw.gauss(0, 1), "kind": draw.choice("abc")} for _ in range(rows)]
-    labels = [str(row["size"] + draw.gauss(0, 1) > 0).lower() for row in given]
-    write_csv(folder / "rows.csv", [{**row, "label": label} for row, label in zip(given, labels, strict=True)])
-    project = {
-        "name": "kinds",
-        "schema": "main.demo",
-        "task": "classification",
-        "data": {"source": "rows.csv", "columns": {"label": "label"}},
-        "train": {"learner": "linear"},
-        "automl": {"minutes": seconds / 60},
-    }
-    (folder / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    project = write_project_of_columns(folder, rows, automl={"minutes": seconds / 60})
     workers = {"name": "spark", "url": url}
     profiles = {"profiles": {"local": {"workspace": "all", "workers": workers, "threads": 2}}}
     (folder / "profiles.yml").write_text(yaml.safe_dump(profiles), encoding="utf-8")
-    return folder / "project.yml"
+    return project
 
 
 def test_units_are_trained_by_the_workers(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

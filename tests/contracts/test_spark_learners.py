@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,15 @@ import clusters
 import lakewright as lw
 from lakewright.data.rows.request import read_row
 from lakewright.errors import ProjectError, UsageError
-from lakewright.learning import ensembles
+from lakewright.learning import ensembles, on_spark
 from lakewright.learning.learners import spark_ml
 from lakewright.model.predictor import Predictor
 from lakewright.records import Trained
 from lakewright.testing import FolderCase, FolderSuite
 from lakewright.workers.spark import SparkSettings, session_of
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -238,6 +241,7 @@ GRID = {"folds": 2, "grid": {"maxDepth": [2, 4], "maxIter": [5]}, "params": {"st
         ("diabetes", {"algorithm": "gbt", "params": {"maxIter": 10}}),
         ("wine", {"algorithm": "forest", "params": {"numTrees": 10, "maxDepth": 6}}),
         ("diabetes", {"algorithm": "forest", "folds": 2, "grid": {"numTrees": [3, 8]}}),
+        ("wine", {"algorithm": "forest", "train_ratio": 0.6, "grid": {"maxDepth": [0, 4]}, "params": {"numTrees": 5}}),
     ],
 )
 def test_a_model_of_spark_ml_predicts_the_same_without_it(
@@ -269,26 +273,69 @@ def test_a_model_of_spark_ml_predicts_the_same_without_it(
         assert len(history) > 2 and history[-1]["loss"] < history[0]["loss"]
         assert ("train_areaUnderROC" in record.details) == (name == "breast_cancer")
     if "grid" in settings:
-        has_candidates(record, settings)
+        metric = {"breast_cancer": "areaUnderROC", "wine": "logLoss", "diabetes": "rmse"}[name]
+        has_candidates(record, settings, metric)
 
 
-def has_candidates(record: Trained, settings: dict[str, Any]) -> None:
-    """The stage's run in MLflow has one nested run for each combination, and the best of them was taken."""
+def runs_of_training() -> tuple[Run, list[Run]]:
+    """The stage's run in MLflow, and those nested in it."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{Path(WORKSPACE, 'mlflow.db').resolve()}")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     stage = next(run for run in runs if run.info.run_name == "train")
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == stage.info.run_id]
-    names = [*settings["grid"]]
-    metric = "areaUnderROC" if settings["algorithm"] == "gbt" else "rmse"
-    assert sorted(run.info.run_name or "" for run in nested) == ["candidate 00000", "candidate 00001"]
+    return stage, sorted(nested, key=lambda run: run.info.run_name or "")
+
+
+def has_candidates(record: Trained, settings: dict[str, Any], metric: str) -> None:
+    """The stage's run has one nested run for each combination, and the best of them was taken."""
+    stage, nested = runs_of_training()
+    assert [run.info.run_name for run in nested] == ["candidate 00000", "candidate 00001"]
     assert {run.info.status for run in nested} == {"FINISHED"}
     best = (max if metric == "areaUnderROC" else min)(nested, key=lambda run: run.data.metrics[metric])
     assert record.details["candidates"] == 2
     assert record.details[f"best_{metric}"] == best.data.metrics[metric]
-    assert {name: str(record.details[f"best_{name}"]) for name in names} == {n: best.data.params[n] for n in names}
-    assert all(f"{metric}_std" in run.data.metrics for run in nested)
+    assert {name: str(record.details[f"best_{name}"]) for name in settings["grid"]} == {
+        name: best.data.params[name] for name in settings["grid"]
+    }
+    assert all((f"{metric}_std" in run.data.metrics) == ("folds" in settings) for run in nested)
+    for name in ("folds", "train_ratio"):
+        assert stage.data.params[f"train.{name}"] == json.dumps(settings.get(name))
+
+
+def test_a_ratio_of_the_rows_compares(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a combination measured is what NumPy computes for the rows of these parts, however Spark divides them."""
+    monkeypatch.chdir(tmp_path)
+    grid = {"regParam": [100.0, 0.0]}
+    settings = {"algorithm": "linear_regression", "train_ratio": 0.6, "grid": grid, "parallelism": 1}
+    write_project(tmp_path, "diabetes", master, {"learner": "spark_ml", **settings})
+    opened, seen = on_spark.opened, list[pd.DataFrame]()
+
+    def divided(training: Any) -> Any:
+        workers, rows = opened(training)
+        seen.append(rows.where("not validation").toPandas())
+        return workers, rows.repartition(5, "part")
+
+    monkeypatch.setattr(on_spark, "opened", divided)
+    record = trained()
+    columns, target = (np.stack([*seen[0][name]]).astype(float) for name in ("columns", "target"))
+    columns = np.hstack([columns, np.ones((len(columns), 1))])
+    learned = seen[0]["part"].to_numpy() < 0.6 * 840
+    assert 0.5 < learned.mean() < 0.7
+    coefficients = np.linalg.lstsq(columns[learned], target[learned], rcond=None)[0]
+    rmse = np.sqrt(np.mean((columns[~learned] @ coefficients - target[~learned]) ** 2))
+    worse, best = (run.data.metrics["rmse"] for run in runs_of_training()[1])
+    assert best == pytest.approx(rmse, rel=1e-4) == record.details["best_rmse"]
+    assert worse > best and record.details["best_regParam"] == 0.0
+
+
+def test_a_ratio_that_leaves_no_row(master: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"algorithm": "linear_regression", "train_ratio": 0.9999, "grid": {"maxIter": [1, 2]}}
+    write_project(tmp_path, "diabetes", master, {"learner": "spark_ml", **settings})
+    with pytest.raises(ProjectError, match="leaves no row of train that a combination is measured by"):
+        trained()
 
 
 @pytest.mark.parametrize(

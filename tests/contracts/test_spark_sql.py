@@ -25,7 +25,6 @@ from deltalake import DeltaTable, write_deltalake
 
 import clusters
 from lakewright import api
-from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.spark_sql import OnSpark
 from lakewright.data.lake.sql import insert_once, run_sql
 from lakewright.data.lake.tables import Lake
@@ -37,17 +36,16 @@ from lakewright.records import TableVersion
 from lakewright.settings.recipe import choose
 from lakewright.settings.sections import Prepare
 from lakewright.workers.spark import SparkSettings, SparkWorkers
-from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, SELECTS, K, P, T, fill
+from sql_statements import NAMES, NOT_ON_SPARK, OF_KINDS, OLD, PIVOTS, SELECTS, K, P, T, lake_in
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not()),
 ]
 
-NAMES = {"o": T, "p": P, "v": OLD, "k": K}
 EQUAL = [
     *(select.replace("{f}", "{o} as orders").format(**NAMES) for select in SELECTS if select not in NOT_ON_SPARK),
-    *(select.format(**NAMES) for select in OF_KINDS),
+    *(select.format(**NAMES) for select in (*OF_KINDS, *PIVOTS)),
 ]
 FEW = EQUAL[::12]
 RECIPE = {
@@ -67,10 +65,7 @@ CONFIG: dict[str, Any] = {"spark.sql.shuffle.partitions": "2", "spark.driver.max
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    folder = tmp_path_factory.mktemp("lake")
-    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
-    fill(lake)
-    return lake
+    return lake_in(tmp_path_factory.mktemp("lake"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ The standalone cluster comes first: once a process has had a session of Connect,
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ import pytest
 import yaml
 
 import clusters
-from conftest import write_csv
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.testing import WorkersCase, WorkersSuite
 from lakewright.tune import SparkTrials, fmin, hp, minimize, search
 from lakewright.workers.spark import SparkSettings, SparkWorkers
+from projects import write_project_of_columns
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,21 +97,8 @@ class TestStandalone(WorkersSuite):
     def test_a_projects_trials_are_those_of_this_machine(
         self, master: str, on_cluster: SparkWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        draw = random.Random(3)
-        rows = [{"size": draw.gauss(0, 1), "kind": draw.choice("abc")} for _ in range(300)]
-        write_csv(
-            tmp_path / "rows.csv", [{**row, "label": str(row["size"] + draw.gauss(0, 1) > 0).lower()} for row in rows]
-        )
         space = {"train.C": {"loguniform": [0.01, 100]}}
-        project = {
-            "name": "kinds",
-            "schema": "main.demo",
-            "task": "classification",
-            "data": {"source": "rows.csv", "columns": {"label": "label"}},
-            "train": {"learner": "linear"},
-            "tune": {"trials": 6, "sampler": "random", "space": space},
-        }
-        (tmp_path / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
+        write_project_of_columns(tmp_path, 300, tune={"trials": 6, "sampler": "random", "space": space})
         own = {"workspace": str(tmp_path / "here")}
         there = {"workspace": str(tmp_path / "there"), "workers": {"name": "spark", "url": master}}
         (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"profiles": {"local": own, "spark": there}}), "utf-8")

@@ -25,6 +25,7 @@ from lakewright.tune import search
 
 CLUSTER = {"name": "spark", "url": "local[2]"}
 ML = {"learner": "spark_ml"}
+GRID = {"grid": {"maxDepth": [3, 5]}}
 
 
 def write_project(folder: Path, train: dict[str, Any], workers: Any = CLUSTER, **more: Any) -> None:
@@ -168,6 +169,11 @@ def test_a_search_names_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"params": {"cacheNodeIds": 1}}, "params.cacheNodeIds is 1", "one of true, false"),
         ({"grid": {"maxDepth": []}}, "grid.maxDepth is empty", "list the values"),
         ({"grid": {"maxDepth": [3]}, "params": {"maxDepth": 4}}, "params and grid name maxDepth", "remove it from"),
+        ({**GRID, "train_ratio": 0}, "train_ratio: Input should be greater than 0 (got 0)", "lakewright schema"),
+        ({**GRID, "train_ratio": 1.0}, "train_ratio: Input should be less than 1 (got 1.0)", "lakewright schema"),
+        ({**GRID, "train_ratio": 0.8, "folds": 3}, "folds and train_ratio are both set", "set one of them"),
+        ({**GRID, "folds": None}, "folds and train_ratio are both null", "set one of them"),
+        ({"train_ratio": 0.8}, "train_ratio is set, and there is no grid to search", "set grid"),
         ({"metric": "areaUnderROCs"}, "metric is 'areaUnderROCs'", "did you mean 'areaUnderROC'?"),
     ],
 )
@@ -184,6 +190,13 @@ def test_numbers_keep_their_type() -> None:
     settings = SparkMLSettings.model_validate(given)
     assert settings.params == {"regParam": 0.01, "fitIntercept": False, "maxIter": 5}
     assert settings.params["fitIntercept"] is False
+
+
+def test_a_ratio_stands_in_place_of_folds() -> None:
+    settings = SparkMLSettings.model_validate({**GRID, "train_ratio": 0.8})
+    assert (settings.folds, settings.train_ratio) == (None, 0.8)
+    assert SparkMLSettings.model_validate(settings.model_dump(mode="json")) == settings  # as a run is repeated
+    assert SparkMLSettings.model_validate(GRID).folds == 3
 
 
 def test_a_cluster_has_the_settings_of_the_booster() -> None:

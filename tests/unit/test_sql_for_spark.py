@@ -7,34 +7,34 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.data.lake.spark_sql.translated import Translated, translated
+from lakewright.data.lake.spark_sql.pivots import with_values
+from lakewright.data.lake.spark_sql.translated import Tables, Translated, translated
 from lakewright.data.lake.sql import Session
 from lakewright.data.lake.statements import parse
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import ProfileError, UsageError
 from lakewright.settings.profile import load_profile
-from sql_statements import NOT_ON_SPARK, OF_KINDS, OLD, SELECTS, K, P, T, fill
-
-NAMES = {"o": T, "p": P, "v": OLD, "k": K}
+from sql_statements import NAMES, NOT_ON_SPARK, OF_KINDS, PIVOTS, SELECTS, lake_in
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    folder = tmp_path_factory.mktemp("lake")
-    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
-    fill(lake)
-    return lake
+    return lake_in(tmp_path_factory.mktemp("lake"))
 
 
 def translation(lake: Lake, query: str) -> Translated:
-    with Session(lake, parse(query.format(**NAMES)), empty=True, prefix="view_") as session:
-        tables = {}
+    statement = parse(query.format(**NAMES))
+    with Session(lake, statement) as full, Session(lake, statement, empty=True, prefix="view_") as session:
+
+        def values(query: str) -> list[str]:
+            return [value for (value,) in full.connection.sql(query).fetchall()]
+
+        tables: Tables = {}
         for number, (catalog, table) in enumerate(session.views):
             seen = session.connection.sql(f"FROM view_{number}")
             of = dict(zip(seen.columns, map(str, seen.types), strict=True))
             tables[catalog, table.schema, table.table] = (f"view_{number}", of)
-        return translated(session.query, session.connection, tables)
+        return translated(with_values(session.query, values), session.connection, tables)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,12 @@ def test_duckdb_computes_the_rest(lake: Lake, query: str, computed: list[tuple[s
         ("select interval 1 day i", "INTERVAL, which Spark lacks"),
         ("select count(*) n from {k} group by map {{'a': i}}", "grouped by a map"),
         ("select unnest(words) w, unnest(numbers) n from {k}", "two lists"),
+        ("from (pivot {k} on upper(g) using sum(i) group by b)", "ON an expression without its values"),
+        ("from (pivot {k} on g using sum(i) filter (where i > 3) group by b)", "FILTER, which DuckDB leaves out"),
+        ("from (pivot {k} on g using sum(i) + 1 group by b)", "."),
+        ("from (pivot {k} on g using first(i) group by b)", "order of rows"),
+        ("from (unpivot {k} on i + 1, l)", "what are not columns"),
+        ("from (unpivot {k} on (i, l), (l, i) into name n value v, w)", "what are not columns"),
     ],
 )
 def test_what_cannot_be_equal_is_refused(lake: Lake, query: str, why: str) -> None:
@@ -108,6 +114,31 @@ def test_what_cannot_be_equal_is_refused(lake: Lake, query: str, why: str) -> No
 @pytest.mark.parametrize("query", OF_KINDS)
 def test_every_statement_is_translated(lake: Lake, query: str) -> None:
     assert translation(lake, query).text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", PIVOTS)
+def test_every_pivot_is_translated(lake: Lake, query: str) -> None:
+    assert "PIVOT" not in translation(lake, query).text
+
+
+def test_a_pivot_without_its_values() -> None:
+    queries: list[str] = []
+
+    def values(query: str) -> list[str]:
+        queries.append(query)
+        return ["it's", "ü"] if len(queries) == 1 else ["z"]
+
+    made = with_values('/* ü */ from (pivot (from (pivot a on b, "C c" using sum(n))) on d) x', values)
+    assert made == (
+        """/* ü */ from (pivot (from (pivot a on b IN ('z'), "C c" IN ('it''s', 'ü') using sum(n))) on d IN ('z')) x"""
+    )
+    assert queries[:2] == [
+        'SELECT DISTINCT CAST("C c" AS VARCHAR) AS v FROM a WHERE "C c" IS NOT NULL ORDER BY v',
+        "SELECT DISTINCT CAST(b AS VARCHAR) AS v FROM a WHERE b IS NOT NULL ORDER BY v",
+    ]
+    with pytest.raises(UsageError, match="which has no values"):
+        with_values("from (pivot a on b)", lambda _: [])
 
 
 def test_a_text_that_sqlglot_reads_otherwise(lake: Lake) -> None:

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import DataError, UsageError
-from sql_statements import FROMS, OLD, OLDER, ORDERS, PEOPLE, SELECTS, P, T, fill
+from sql_statements import FROMS, OLD, OLDER, ORDERS, PEOPLE, SELECTS, P, T, lake_in
 
 STATEMENTS = [
     # each select from two of the sources, and from all of them in the slow part
@@ -23,10 +22,7 @@ STATEMENTS = [
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    folder = tmp_path_factory.mktemp("lake")
-    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
-    fill(lake)
-    return lake
+    return lake_in(tmp_path_factory.mktemp("lake"))
 
 
 @pytest.fixture(scope="module")

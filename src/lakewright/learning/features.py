@@ -21,7 +21,7 @@ from lakewright.data.lake.types import cast, storable, within_years
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.reading import Elsewhere
+from lakewright.data.rows.reading import NoLake
 from lakewright.data.rows.splits import SPLITS, Method
 from lakewright.learning.examples import as_columns
 from lakewright.learning.planning import Plan, encoded
@@ -86,7 +86,7 @@ class _PartEncoder:
         """Of rows that a plan has decided on; `recipe` gives the folder of its recipe."""
         reading = planned.reading
         return cls(
-            reading=replace(reading, lake=Elsewhere(), selection=None),
+            reading=replace(reading, lake=NoLake(), selection=None),
             task=planned.task,
             recipe=recipe,
             folds=planned.fitted.folds,

@@ -33,7 +33,7 @@ from lakewright.data.rows.quality import (
     counted,
     cut,
 )
-from lakewright.data.rows.reading import Batch, Elsewhere, Reading
+from lakewright.data.rows.reading import Batch, NoLake, Reading
 from lakewright.data.rows.splits import SPLITS, TEST, TRAIN, Method
 from lakewright.data.rows.unlabeled import Unlabeled, check_columns, draw, known
 from lakewright.data.sources.derived import columns_of
@@ -150,7 +150,7 @@ def _plan(
 
     # Labels, and whatever else the task learns from the rows, from train
     truths = Portions(lake, table, lake.shape(table, names), workers, rows_of(train), worth=WORTH).computed(
-        _Truths(replace(train, lake=Elsewhere(), selection=None)), f"reading {table}"
+        _Truths(replace(train, lake=NoLake(), selection=None)), f"reading {table}"
     )
     task = Kind.fit((pa.table({"truth": each}) for each in truths if len(each)), inputs, project.task)
     counts = chosen.label_counts

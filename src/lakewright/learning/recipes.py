@@ -11,7 +11,7 @@ import numpy as np
 
 from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.rows.folds import FOLDS
-from lakewright.data.rows.reading import Elsewhere, Inputs
+from lakewright.data.rows.reading import Inputs, NoLake
 from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.learning.truths import Truths, has_numbers
 from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_truth
@@ -138,7 +138,7 @@ class _Train:
         """As `lakewright.model.recipe.summaries` explains; the parts are the table's, computed by the workers."""
         reading, table, lake = self.reading, self.reading.table, self.lake
         transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
-        elsewhere = replace(reading, lake=Elsewhere(), selection=None)
+        elsewhere = replace(reading, lake=NoLake(), selection=None)
         work = _Summarise(elsewhere, transforms, function)
         portions = Portions(lake, table, lake.shape(table, reading.columns), self.workers, rows_of(reading))
         yield from portions.computed(work, f"reading {table}")

@@ -18,7 +18,7 @@ from lakewright.learning.members import member_of
 from lakewright.learning.planning import as_prepared
 from lakewright.model.recipe import Recipe
 from lakewright.pipeline import Watch, executed, skipping, stage_named, step_of
-from lakewright.racing.elsewhere import Elsewhere
+from lakewright.racing.on_workers import OnWorkers
 from lakewright.racing.portfolio import VECTORS, learner_of
 from lakewright.racing.processes import Processes
 from lakewright.racing.race import Candidate
@@ -47,7 +47,7 @@ class Work:
     folder: Path
     run_id: str
     watch: Watch
-    pool: Callable[[], Processes | Elsewhere] | None = None  # of a race; None: nothing is trained
+    pool: Callable[[], Processes | OnWorkers] | None = None  # of a race; None: nothing is trained
 
     def recipe_for(self, members: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
         """The steps that read the texts for these members, as `prepare.recipe` names them: a model would compute any

@@ -38,7 +38,6 @@ from lakewright.pipeline import Watch, check, execute_from, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.as_project import Work, as_project, prepare_rows, train_of, write_project
-from lakewright.racing.elsewhere import Elsewhere
 from lakewright.racing.fine_tuning import (
     FIRST,
     FineTuned,
@@ -51,6 +50,7 @@ from lakewright.racing.fine_tuning import (
 from lakewright.racing.judging import SOURCE, Verdict, check_rows, judge, metrics_of, recommended, with_encoders
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
 from lakewright.racing.new_project import LEADERBOARD, ORIGIN, digest_of
+from lakewright.racing.on_workers import OnWorkers
 from lakewright.racing.portfolio import families
 from lakewright.racing.processes import Processes, warm_up
 from lakewright.racing.race import Candidate
@@ -373,14 +373,14 @@ def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path
     write_whole(note, version)
 
 
-def _pool(workspace: Workspace) -> Callable[[], Processes | Elsewhere]:
+def _pool(workspace: Workspace) -> Callable[[], Processes | OnWorkers]:
     """Makes the processes that a race takes: of this machine, or the profile's other workers. Raises UsageError where
     these cannot be reached, or do not see the workspace."""
     settings = workspace.profile.workers
     if not isinstance(settings, LocalSettings):
         workers = workspace.workers()
         workers.reach(workspace.folder)
-        return partial(Elsewhere, workers)
+        return partial(OnWorkers, workers)
     warm_up()
     wanted = settings.processes
     processes = min(workspace.threads, cores()) if wanted == "auto" else wanted

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lakewright.errors import TrainingError
 from lakewright.learning.members import HELD
 from lakewright.racing import units
-from lakewright.racing.elsewhere import Elsewhere
+from lakewright.racing.on_workers import OnWorkers
 from lakewright.racing.portfolio import MANY_CLASSES, VECTORS, ways_to_read
 from lakewright.racing.processes import Processes
 from lakewright.racing.race import Race, Unit
@@ -43,7 +43,7 @@ def search(
     learners: Sequence[str],
     seconds: float,
     *,
-    pool: Processes | Elsewhere,
+    pool: Processes | OnWorkers,
     folds: int | None = None,
     trials: int | None = None,
     seed: int = 13,
@@ -96,7 +96,7 @@ def _race(
     )
 
 
-def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes | Elsewhere) -> int:
+def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes | OnWorkers) -> int:
     """As many as the time allows: 8, 5 or 3, by what a few trees cost; 1 where rows have no parts."""
     if shared.examples.parts is None:
         return 1
@@ -175,7 +175,7 @@ def _write_proposals(folder: Path, race: Race) -> None:
 def _run(
     folder: Path,
     race: Race,
-    pool: Processes | Elsewhere,
+    pool: Processes | OnWorkers,
     folds: int,
     end: float,
     seconds: float,
@@ -225,7 +225,7 @@ def _run(
     return False
 
 
-def _submitted(pool: Processes | Elsewhere, folder: Path, race: Race, unit: Unit, folds: int) -> Future[units.Outcome]:
+def _submitted(pool: Processes | OnWorkers, folder: Path, race: Race, unit: Unit, folds: int) -> Future[units.Outcome]:
     candidate, fold = unit
     if candidate.proposal and not candidate.losses:
         _write_proposals(folder, race)

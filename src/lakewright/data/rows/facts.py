@@ -24,7 +24,7 @@ from lakewright.data.rows.contents import contents
 from lakewright.data.rows.duplicates import IDENTITY, normalise
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import TEXTS, Row, requires_text
-from lakewright.data.rows.reading import Elsewhere
+from lakewright.data.rows.reading import NoLake
 from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -91,7 +91,7 @@ def gather(
     task's reader and `Usable.findings` do."""
     table = reading.table
     if table.rows:
-        work = _Gather(replace(reading, lake=Elsewhere()), columns, method, required)
+        work = _Gather(replace(reading, lake=NoLake()), columns, method, required)
         shape = lake.shape(table, reading.columns)
         portions = Portions(lake, table, shape, workers, lambda part: None, worth=WORTH)
         facts, check, reader = _together(portions.computed(work, f"reading {table}"), table.rows)

@@ -61,8 +61,8 @@ class Scans(Protocol):
     def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader: ...
 
 
-class Elsewhere:
-    """In the place of a lake, where a reading is sent to a worker: there is none."""
+class NoLake:
+    """In the place of a lake, where a reading is sent to a worker, which has none."""
 
     def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         raise AssertionError("a worker reads parts")

@@ -1,5 +1,4 @@
-"""Spark ML on a cluster: logistic and linear regression, gradient-boosted trees, random forests, searched over a grid
-by Spark's CrossValidator.
+"""Spark ML on a cluster: logistic and linear regression, gradient-boosted trees, random forests, searched over a grid.
 
 The project's recipe encodes, as for every learner, so that a prediction does what training did without Spark; a
 VectorAssembler hands its columns to the estimator. What is left in the model folder is our own graph of the fitted
@@ -119,7 +118,15 @@ class SparkMLSettings(LearnerSettings):
     grid: dict[str, list[Value]] = Field(
         default={}, description="Spark's name of a parameter → the values to try, {maxDepth: [3, 5]}; all combinations"
     )
-    folds: int = Field(default=3, ge=2, le=8, description="of train, by which the grid's combinations are compared")
+    folds: int | None = Field(
+        default=3, ge=2, le=8, description="of train, by which the grid's combinations are compared; null: train_ratio"
+    )
+    train_ratio: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="in place of folds: of train, what they learn from; the rest compares them",
+    )
     metric: str = Field(default="auto", description="of Spark's evaluators, by which they are compared")
     parallelism: int = Field(default=2, ge=1, description="models that Spark fits at once in a search")
     seed: int = 13
@@ -133,6 +140,14 @@ class SparkMLSettings(LearnerSettings):
         if isinstance(given, list):
             return [cls._numbers(value) for value in given]
         return float(given) if isinstance(given, str) and SCIENTIFIC.fullmatch(given) else given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_split(cls, given: Any) -> Any:
+        """A train_ratio stands in place of the default of folds."""
+        if isinstance(given, dict) and given.get("train_ratio") is not None:
+            return {"folds": None, **given}
+        return given
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -150,6 +165,11 @@ class SparkMLSettings(LearnerSettings):
                 raise Refused(f"grid.{name} is empty", f"list the values to try, or remove grid.{name}")
             if name in self.params:
                 raise Refused(f"params and grid name {name}", f"remove it from params: grid.{name} says the values")
+        if (self.folds is None) == (self.train_ratio is None):
+            both = "folds and train_ratio are both set" if self.folds else "folds and train_ratio are both null"
+            raise Refused(both, "set one of them: the folds of a cross validation, or the train_ratio of one split")
+        if self.train_ratio is not None and not self.grid:
+            raise Refused("train_ratio is set, and there is no grid to search", "set grid, or remove train_ratio")
         every = [name for names in METRICS.values() for name in names]
         if self.metric not in ("auto", *every):
             raise Refused(f"metric is {shown(self.metric)}, which no evaluator has", nearest(self.metric, every))
@@ -203,7 +223,7 @@ class SparkML:
         with on_spark.explaining("train"):
             _check_complete(rows, training)
             each = [col("columns")[place].alias(f"c{place}") for place in range(len(columns))]
-            rows = rows.select(*each, _label(training), "weight", "validation", *_fold(training))
+            rows = rows.select(*each, _label(training), "weight", "validation", "part")
             assembler = VectorAssembler(inputCols=[f"c{place}" for place in range(len(columns))], outputCol="features")
             rows = assembler.transform(rows).drop(*assembler.getInputCols()).cache()
             try:
@@ -233,7 +253,7 @@ def _check(training: Training[SparkMLSettings]) -> None:
         raise _not_of(settings.metric, f"{task.outputs} classes", able)
     if settings.grid and training.validation.parts is None:
         raise ProjectError(
-            "train.grid is compared by folds of train, and rows that are split by time have none",
+            "train.grid is compared by parts of train, and rows that are split by time have none",
             "set train.params in place of train.grid",
         )
 
@@ -260,12 +280,6 @@ def _label(training: Training[SparkMLSettings]) -> Any:
         return target.alias("label")
     names = [str(place) for place in range(training.task.outputs)]
     return target.alias("label", metadata={"ml_attr": {"type": "nominal", "vals": names}})
-
-
-def _fold(training: Training[SparkMLSettings]) -> list[Any]:
-    from pyspark.sql.functions import col
-
-    return [(col("part") % training.settings.folds).cast("int").alias("fold")] if training.settings.grid else []
 
 
 def _estimator(training: Training[SparkMLSettings]) -> Any:
@@ -296,33 +310,27 @@ def _as_spark(algorithm: str, name: str, value: Value) -> Value:
 def _chosen(training: Training[SparkMLSettings], estimator: Any, train: DataFrame) -> tuple[Any, dict[str, Any]]:
     """The model of the grid's best combination, and what is to be said of the search; each combination is a run nested
     in the stage's own."""
-    from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
+    from lakewright.learning.spark_grid import Search
 
     settings = training.settings
     if not settings.grid:
         return estimator.fit(train), {}
-    builder = ParamGridBuilder()
-    for name, options in settings.grid.items():
-        typed = [_as_spark(settings.algorithm, name, value) for value in options]
-        builder = builder.addGrid(estimator.getParam(name), typed)
-    candidates, evaluator = builder.build(), _evaluator(training)
-    metric = evaluator.getMetricName()
-    searched = CrossValidator(
-        estimator=estimator,
-        estimatorParamMaps=candidates,
-        evaluator=evaluator,
-        numFolds=settings.folds,
-        foldCol="fold",  # rows of one group, and equal ones, share a fold
-        parallelism=settings.parallelism,
-    ).fit(train)
-    best = int((np.argmax if evaluator.isLargerBetter() else np.argmin)(searched.avgMetrics))
-    tried: list[dict[str, Any]] = [{param.name: value for param, value in each.items()} for each in candidates]
-    for at, values in enumerate(tried):
+    grid = {
+        name: [_as_spark(settings.algorithm, name, value) for value in options]
+        for name, options in settings.grid.items()
+    }
+    search = Search(estimator, _evaluator(training), grid, settings.parallelism)
+    if settings.train_ratio is not None:
+        searched = search.on_split(train, settings.train_ratio)
+    else:
+        assert settings.folds is not None, "one of the two is set"
+        searched = search.over_folds(train, settings.folds)
+    for at, each in enumerate(searched.tried):
         if training.log is not None:
-            measured = {metric: searched.avgMetrics[at], f"{metric}_std": searched.stdMetrics[at]}
-            training.log.nested(f"candidate {at:05d}", params={**_typed(settings), **values}, metrics=measured)
-    details = {"candidates": len(candidates), f"best_{metric}": float(searched.avgMetrics[best])}
-    return searched.bestModel, {**details, **{f"best_{name}": value for name, value in tried[best].items()}}
+            params = {**_typed(settings), **each.values}
+            training.log.nested(f"candidate {at:05d}", params=params, metrics=each.measured)
+    details = {"candidates": len(searched.tried), f"best_{search.metric}": searched.best.measured[search.metric]}
+    return searched.model, {**details, **{f"best_{name}": value for name, value in searched.best.values.items()}}
 
 
 def _metrics(task: Task) -> tuple[str, ...]:

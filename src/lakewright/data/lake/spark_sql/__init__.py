@@ -1,5 +1,12 @@
 """SQL over the lake on a Spark cluster: the statement as translated.py makes it, the tables as parts.py cuts them.
 
+    meaning     DuckDB reads what sqlglot wrote as it reads the user's text, or the statement is refused
+    pivots      PIVOT and UNPIVOT as plain selects
+    resolved    the statement in a few plain forms, with every name resolved
+    planned     Spark's statement: queries, expressions (some of them native), aggregates, windows; types (typed)
+    computed    what Spark's workers compute of it
+    kinds       a type in DuckDB, Spark and Arrow; nodes: what a part of a statement is
+
 No jar of Delta is needed, and no row passes this machine but those of a plain select: the workers read the tables'
 files and write those of a new version, which the driver commits at once. DuckDB binds the statement over empty tables
 before anything runs, so that its names, types and errors are the same as without Spark.
@@ -30,7 +37,8 @@ from lakewright.data.lake.spark_sql.computed import (
     values_of_lists,
 )
 from lakewright.data.lake.spark_sql.kinds import Computed, Kind, kind_of, refused
-from lakewright.data.lake.spark_sql.translated import Translated, translated
+from lakewright.data.lake.spark_sql.pivots import with_values
+from lakewright.data.lake.spark_sql.translated import Tables, Translated, translated
 from lakewright.data.lake.sql import Rows, Session, by_position
 from lakewright.data.lake.statements import Statement
 from lakewright.data.lake.types import storable
@@ -107,30 +115,55 @@ class OnSpark:
         """DuckDB's session over the empty tables, the columns' kinds and schema, and Spark's rows."""
         prefix = f"lw_{uuid4().hex[:12]}_"
         with Session(lake, statement, empty=True, prefix=prefix) as session:
-            schema = session.stream().schema
-            relation = session.explained(lambda: session.connection.sql(session.query))
-            kinds = [kind_of(kind, session.connection) for kind in relation.types]
-            tables, columns = {}, []
-            for number, ((catalog, table), _) in enumerate(session.views.items()):
-                view = f"{prefix}{number}"
-                seen = session.connection.sql(f"FROM {view}")
-                columns.append([kind_of(kind, session.connection) for kind in seen.types])
-                of = dict(zip(seen.columns, map(str, seen.types), strict=True))
-                tables[catalog, table.schema, table.table] = (view, of)
-            made = translated(session.query, session.connection, tables)
+            tables, columns = _tables(session)
+            # of a PIVOT that DuckDB does not show, the columns are values of rows
+            bound = None if statement.tree is None else _bound(session, tables)
             ((zone,),) = session.connection.execute("SELECT current_setting('TimeZone')").fetchall()
             check_seen(self.workers, *(lake.place(rows.table) for rows in session.views.values()))
             spark = _run(lake, session, lambda: _session(self.workers.session))
+
+            def frame(made: Translated, columns: int) -> DataFrame:
+                for function in made.functions:
+                    _register(spark, function, zone)
+                return _frame(spark, made, columns)
+
+            def values(query: str) -> list[str]:
+                made = translated(query, session.connection, tables)
+                found: pa.Table = _run(lake, session, lambda: frame(made, 1).toArrow())
+                return [str(value) for value in found["c0"].to_pylist()]
+
             try:
                 for number, (rows, own) in enumerate(zip(session.views.values(), columns, strict=True)):
                     _run(lake, session, partial(_view, spark, lake, f"{prefix}{number}", number, rows, own))
-                for function in made.functions:
-                    _run(lake, session, partial(_register, spark, function, zone))
-                yield session, kinds, schema, partial(_frame, spark, made, len(schema))
+                if bound is None:
+                    session.query = with_values(session.query, values)
+                    bound = _bound(session, tables)
+                kinds, schema, made = bound
+                yield session, kinds, schema, partial(frame, made, len(schema))
             finally:
                 for number in range(len(session.views)):
                     with suppress(Exception):  # the cluster may be gone
                         spark.catalog.dropTempView(f"{prefix}{number}")
+
+
+def _tables(session: Session) -> tuple[Tables, list[list[Kind]]]:
+    """The view of each table, and the kinds of its columns."""
+    tables: Tables = {}
+    columns = []
+    for number, (catalog, table) in enumerate(session.views):
+        view = f"{session.prefix}{number}"
+        seen = session.connection.sql(f"FROM {view}")
+        columns.append([kind_of(kind, session.connection) for kind in seen.types])
+        tables[catalog, table.schema, table.table] = (view, dict(zip(seen.columns, map(str, seen.types), strict=True)))
+    return tables, columns
+
+
+def _bound(session: Session, tables: Tables) -> tuple[list[Kind], pa.Schema, Translated]:
+    """The kinds and schema that DuckDB gives the statement's columns, and the statement for Spark."""
+    schema = session.stream().schema
+    relation = session.explained(lambda: session.connection.sql(session.query))
+    kinds = [kind_of(kind, session.connection) for kind in relation.types]
+    return kinds, schema, translated(session.query, session.connection, tables)
 
 
 def _session(session: SparkSession) -> SparkSession:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 WITH_DUCKDB = "write it in another way, or let DuckDB run it (profiles.yml: sql: duckdb)"
+WHOLE = ("tinyint", "smallint", "integer", "bigint")  # each has room for those before it
 _SCALARS = {  # DuckDB's type → Spark's
     "boolean": "BOOLEAN", "tinyint": "TINYINT", "smallint": "SMALLINT", "integer": "INT", "bigint": "BIGINT",
     "utinyint": "SMALLINT", "usmallint": "INT", "uinteger": "BIGINT", "ubigint": "DECIMAL(20, 0)",
@@ -77,6 +78,11 @@ def lacking(of: DuckDBPyType) -> Kind:
 
 def id_of(of: DuckDBPyType) -> str:
     return "sqlnull" if str(of) == '"NULL"' else str(of.id)
+
+
+def carries_all(kind: Kind) -> bool:
+    """Whether Spark's values of the type are DuckDB's, also in their order."""
+    return kind.id not in ("enum", "uhugeint", "hugeint") and kind.spark != "MAP"
 
 
 def spark_type(of: DuckDBPyType) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import SqlglotError
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 
-from lakewright.data.lake.spark_sql.kinds import refused
+from lakewright.data.lake.spark_sql.kinds import first_line, refused
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -40,6 +41,13 @@ class Plain(DuckDB):
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         return path
+
+
+def parsed(text: str) -> exp.Expr:
+    try:
+        return parse_one(text, dialect=Plain)
+    except (SqlglotError, RecursionError) as error:
+        raise refused(f"it cannot be translated ({first_line(error)})") from None
 
 
 def check_meaning(text: str, again: str, connection: DuckDBPyConnection) -> None:

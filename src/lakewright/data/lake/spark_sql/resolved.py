@@ -13,7 +13,7 @@ from lakewright.data.lake.spark_sql.nodes import Probed, aggregates, aliased, as
 
 _NOW = {"now": "now()", "today": "today()", "current_date": "today()", "current_timestamp": "now()"}
 _NOT_TRANSLATED = {
-    exp.Pivot: "PIVOT and UNPIVOT", exp.TableSample: "a sample", exp.Describe: "DESCRIBE", exp.Summarize: "SUMMARIZE",
+    exp.TableSample: "a sample", exp.Describe: "DESCRIBE", exp.Summarize: "SUMMARIZE",
     exp.Command: "this command", exp.Parameter: "a parameter",
     exp.Placeholder: "a parameter", exp.Fetch: "FETCH",
 }  # fmt: skip
@@ -26,7 +26,7 @@ def with_views(tree: exp.Expr, tables: Mapping[tuple[str, str, str], tuple[str, 
         view = views.get((table.catalog.lower(), table.db.lower(), table.name.lower()))
         if view is None:
             continue
-        if table.args.get("sample") or table.args.get("pivots"):
+        if table.args.get("sample"):
             continue
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
         if not alias.args.get("this"):

@@ -1,29 +1,32 @@
 """A statement in DuckDB's SQL as one of Spark's, with DuckDB's answers.
 
 Spark reads, joins, groups and sorts. Of values it computes by itself only those that it computes as DuckDB does, bit
-for bit: comparisons and sums of plain numbers, texts and dates (`Plan.native`). All others, and every function, are
+for bit: comparisons and sums of plain numbers, texts and dates (native.py). All others, and every function, are
 computed by DuckDB in Spark's workers (`Computed`), in the types that DuckDB gives them over empty tables. What neither
 way makes equal is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlglot import exp, parse_one
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 
 from lakewright.data.lake.spark_sql.kinds import Computed, first_line, refused
-from lakewright.data.lake.spark_sql.meaning import Plain, check_meaning
+from lakewright.data.lake.spark_sql.meaning import Plain, check_meaning, parsed
 from lakewright.data.lake.spark_sql.nodes import Probed
+from lakewright.data.lake.spark_sql.pivots import without_pivots
 from lakewright.data.lake.spark_sql.planned import Plan
 from lakewright.data.lake.spark_sql.resolved import expanded, prepared, with_views
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+Tables = dict[tuple[str, str, str], tuple[str, dict[str, str]]]  # by catalog, schema, name: the view, and column → type
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,18 @@ class Translated:
 def translated(
     text: str,
     connection: DuckDBPyConnection,
-    tables: Mapping[tuple[str, str, str], tuple[str, Mapping[str, str]]],
+    tables: Tables,
 ) -> Translated:
     """The statement for Spark. `connection` has the tables' columns, without rows, under their names in `text` and as
-    views; `tables` name the view of each table (catalog, schema, name) and its columns' types.
+    views.
 
     Raises UsageError for what Spark cannot do, or would do in another way.
     """
-    try:
-        tree = parse_one(text, dialect=Plain)
-    except (SqlglotError, RecursionError) as error:
-        raise refused(f"it cannot be translated ({first_line(error)})") from None
+    tree = parsed(text)
     check_meaning(text, tree.sql(Plain), connection)
     probed = Probed(connection)
     try:
-        tree = with_views(tree, tables)
+        tree = with_views(without_pivots(tree, probed), tables)
         tree = prepared(tree, probed)
         schema: dict[str, object] = {view: dict(columns) for view, columns in tables.values()}
         tree = qualify(tree, schema=schema, dialect=Plain)

@@ -15,7 +15,7 @@ from lakewright.workers import Results, Workers
 R = TypeVar("R")
 
 
-class Elsewhere:
+class OnWorkers:
     """As `Processes`; a worker that dies takes its own unit with it alone."""
 
     def __init__(self, workers: Workers) -> None:
