@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import randint
 from threading import Thread
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from databricks.bundles.jobs import Job
 import lakewright as lw
 from clusters import why_not
 from conftest import one_object, sentences
+from lakewright.api.places import opener
 from lakewright.errors import NotFound, ProfileError, UsageError
 from lakewright.plugins import TARGETS
 from lakewright.settings.profile import load_profile
@@ -32,8 +34,9 @@ from platforms.databricks.work import check_job
 from platforms.everywhere import Everywhere
 from platforms.one_step import PLATFORMS, Dry, deployed, noticed, write_banking77
 from platforms.sagemaker.given import ACCOUNT, DOCKERFILE, on_moto
-from platforms.sagemaker.runner import Outcome, Runner, end, refusals
+from platforms.sagemaker.runner import Runner, end, refusals
 from projects import Call, write_linear_project
+from small_parts import small_parts
 
 LETTERS = "main.bank.letters"
 SCORE: dict[str, Any] = {"input": LETTERS, "keep": ["branch"], "columns": {"text": "body"}}
@@ -291,20 +294,10 @@ def test_a_stage_scores_whatever_the_target(tmp_path: Path, call: Call, monkeypa
 # What was sent is executed
 
 
-SITE = """
-import sys
-
-if "score" in sys.orig_argv and "stage" in sys.orig_argv:
-    from lakewright.service import scoring
-
-    scoring.COMMIT_ROWS = 20
-"""
-
-
 class Killing(Runner):
-    """Kills the first job once some rows are written."""
+    """Ends all instances of the job once some rows are written."""
 
-    killed = 0
+    output, ended = "", 0
 
     def _containers(self, step: Any, opts: list[Path], command: list[str], environment: Any) -> None:
         killer = Thread(target=self._kill)
@@ -313,15 +306,14 @@ class Killing(Runner):
         killer.join()
 
     def _kill(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not self.killed:
-            if len(rows_written(self.output)) >= 40 and self.running:
-                self.killed = len(self.running)
-                for process in [*self.running]:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and not self.ended:
+            if len(rows_written(self.output)) >= 40:
+                running = [*self.running]
+                self.ended = len(running)
+                for process in running:
                     end(process)
-            time.sleep(0.01)
-
-    output = ""
+            time.sleep(0.2)
 
 
 def rows_written(output: str) -> list[str]:
@@ -331,12 +323,6 @@ def rows_written(output: str) -> list[str]:
     except NotFound:
         return []
     return found
-
-
-def printed(folder: Path, outcome: Outcome) -> Any:
-    """The record that the first instance printed."""
-    log = (folder / outcome.id / "score" / "opt" / "log").read_text()
-    return json.JSONDecoder().raw_decode(log[log.index("\n{") + 1 :])[0]
 
 
 @pytest.fixture
@@ -354,55 +340,80 @@ def add(name: str, start: int, stop: int) -> None:
     Workspace.open(load_profile("train")).lake.write(name, pa.Table.from_pylist(rows), mode="append")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("instances", [1, pytest.param(2, marks=pytest.mark.skipif(bool(why_not()), reason=why_not()))])
-def test_the_job_that_was_sent_scores_each_row_once(
-    everywhere: Everywhere, environment: Path, tmp_path: Path, letters: str, instances: int
-) -> None:
-    """Killed, run again, run with nothing new, and with new rows."""
-    from random import randint
+class Sent:
+    """The job as it was sent to SageMaker, whose instances are processes with addresses that no other test has."""
 
-    from lakewright.targets.sagemaker import TARGET
+    def __init__(self, everywhere: Everywhere, environment: Path, folder: Path, definition: Any) -> None:
+        self.definition, self.folder = definition, folder
+        role = {**everywhere.environment, "PYTHONPATH": small_parts(folder.with_name("site"))}
+        net = f"127.{randint(1, 250)}.{randint(1, 250)}"
+        self.machines = (environment, DOCKERFILE, folder, role, net)
 
-    on_moto(everywhere, processing={"count": instances}, score={"input": letters, "schedule": "rate(1 day)"})
+    def killed(self, output: str) -> Killing:
+        runner = Killing(*self.machines)
+        runner.output = output
+        outcome = runner.execute(self.definition, "a1b2c3d4e5f6")
+        assert outcome.status == "Failed", outcome.message
+        return runner
+
+    def rows_scored(self, execution: str) -> tuple[int, int]:
+        """How many, and by how many instances."""
+        outcome = Runner(*self.machines).execute(self.definition, execution)
+        assert outcome.status == "Succeeded", outcome.message
+        log = (self.folder / outcome.id / "score" / "opt" / "log").read_text()  # of the first instance
+        record = json.JSONDecoder().raw_decode(log[log.index("\n{") + 1 :])[0]
+        return record["rows"], len(record["parts"])
+
+
+def deploy() -> list[str]:
     project, profile = load_project("project.yml"), load_profile("prod")
+    target = TARGETS.find("sagemaker")
+    return list(target.deploy(target.deployment(project, profile), project, profile, opener(profile)))
 
-    def deploy() -> list[str]:
-        made = TARGET.deployment(project, profile)
-        return list(TARGET.deploy(made, project, profile, lambda: Workspace.open(profile)))
 
-    first = deploy()
-    assert [line for line in first if line.startswith("made schedule main-demo-things-")], first
+@pytest.mark.slow
+def test_the_job_that_was_sent_scores_each_row_once(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, letters: str
+) -> None:
+    """Killed, run again, run with nothing new, and with new rows; found by what its schedule starts."""
+    on_moto(everywhere, score={"input": letters, "schedule": "rate(1 day)"})
+    (made,) = [line for line in deploy() if "schedule" in line]
+    name = made.removeprefix("made schedule ")
     assert deploy() == []
-    (schedule,) = boto3.client("scheduler", region_name="us-east-1").list_schedules(
-        NamePrefix=f"main-demo-{project.name.replace('_', '-')}"
-    )["Schedules"]
+    on_moto(everywhere, score={"input": letters, "schedule": "rate(2 hours)"})
+    assert deploy()[-1] == f"changed schedule {name}" and deploy() == []
+    schedule = boto3.client("scheduler", region_name="us-east-1").get_schedule(Name=name)
+    assert schedule["ScheduleExpression"] == "rate(2 hours)"
     sagemaker = boto3.client("sagemaker", region_name="us-east-1")
     pipeline = sagemaker.describe_pipeline(PipelineName=schedule["Target"]["Arn"].rpartition("/")[2])
     assert pipeline["PipelineArn"] == schedule["Target"]["Arn"]
-    definition, folder, site = json.loads(pipeline["PipelineDefinition"]), tmp_path / "machines", tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(SITE)
-    role, net = {**everywhere.environment, "PYTHONPATH": str(site)}, f"127.{randint(1, 250)}.{randint(1, 250)}"
-    killing = Killing(environment, DOCKERFILE, folder, role, net)
-    killing.output = output = f"{letters}_predictions"
-    outcome = killing.execute(definition, "a1b2c3d4e5f6")
-    assert (outcome.status, killing.killed) == ("Failed", instances), outcome.message
+    job = Sent(everywhere, environment, tmp_path / "machines", json.loads(pipeline["PipelineDefinition"]))
+    output = f"{letters}_predictions"
+    assert job.killed(output).ended == 1
     before = rows_written(output)
     assert 40 <= len(before) < 1000 and len(before) == len(set(before))
-
-    runner = Runner(environment, DOCKERFILE, folder, role, net)
-    for execution, new, total in (("b1b2c3d4e5f6", 1000 - len(before), 1000), ("c1b2c3d4e5f6", 0, 1000)):
-        outcome = runner.execute(definition, execution)
-        assert outcome.status == "Succeeded", outcome.message
-        record = printed(folder, outcome)
-        assert (record["rows"], record["output"]["rows"]) == (new, total)
-        if new:
-            assert len(record["parts"]) == instances
+    assert job.rows_scored("b1b2c3d4e5f6") == (1000 - len(before), 1)
+    assert job.rows_scored("c1b2c3d4e5f6")[0] == 0
     add(letters, 1000, 1100)
-    assert printed(folder, runner.execute(definition, "d1b2c3d4e5f6"))["rows"] == 100
-    written = rows_written(output)
-    assert sorted(written) == sorted(f"letter {n}" for n in range(1100))
+    assert job.rows_scored("d1b2c3d4e5f6")[0] == 100
+    assert sorted(rows_written(output)) == sorted(f"letter {n}" for n in range(1100))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_two_instances_score_each_row_once(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, letters: str
+) -> None:
+    on_moto(everywhere, processing={"count": 2}, score={"input": letters})
+    definition = TARGETS.find("sagemaker").deployment(load_project("project.yml"), load_profile("prod"))
+    deploy()
+    job = Sent(everywhere, environment, tmp_path / "machines", definition.files["score.json"])
+    output = f"{letters}_predictions"
+    assert job.killed(output).ended == 2
+    before = rows_written(output)
+    assert 40 <= len(before) < 1000 and len(before) == len(set(before))
+    assert job.rows_scored("b1b2c3d4e5f6") == (1000 - len(before), 2)
+    assert sorted(rows_written(output)) == sorted(f"letter {n}" for n in range(1000))
 
 
 def test_a_project_without_the_section_starts_nothing(banking77: Path) -> None:
