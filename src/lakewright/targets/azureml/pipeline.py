@@ -207,7 +207,7 @@ def _of_steps(
         "experiment_name": full_name(project).replace(".", "-"),
         "tags": {TAG: tag},
         "identity": {"type": "managed"},
-        "inputs": dict(inputs),
+        **({"inputs": dict(inputs)} if inputs else {}),
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
         "jobs": dict(steps),
     }
