@@ -10,7 +10,8 @@ import os, socket, sys
 
 if "SPARK_LOCAL_HOSTNAME" in os.environ:
     socket.gethostname = lambda: os.environ["SPARK_LOCAL_HOSTNAME"]
-if "prepare" in sys.orig_argv and "stage" in sys.orig_argv and "lakewright.workers.standalone" not in sys.orig_argv:
+stages = {"prepare", "score"} & {*sys.orig_argv}
+if stages and "stage" in sys.orig_argv and "lakewright.workers.standalone" not in sys.orig_argv:
     from lakewright.data.lake import parts
 
     parts.ROWS = 20

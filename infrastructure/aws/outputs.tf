@@ -14,6 +14,11 @@ output "endpoint_role" {
   value       = aws_iam_role.endpoint.arn
 }
 
+output "schedule_role" {
+  description = "profiles.yml: target.score.role"
+  value       = aws_iam_role.schedule.arn
+}
+
 output "subnets" {
   description = "profiles.yml: target.network.subnets"
   value       = aws_subnet.private[*].id

@@ -80,9 +80,9 @@ def start(project: str | Path, *, settings: Sequence[str] = (), profile: str | N
     """Start the search on the profile's target, a platform: one job, which leaves what it finds in the workspace's
     folder `automl`, and the recommended model in the registry. The project needs a section `automl`, of which all keys
     are optional. Raises as `tune.start` does."""
-    from lakewright.api.places import start_search
+    from lakewright.api.places import start_job
 
-    return start_search("automl", project, settings, profile)
+    return start_job("automl", project, settings, profile)
 
 
 def run_candidate(name: str, candidate: int, *, profile: str | None = None, watch: Watch = lambda *_: None) -> Run:

@@ -84,6 +84,6 @@ def start(project: str | Path, *, settings: Sequence[str] = (), profile: str | N
     """Start the search on the profile's target, a platform: one job, which leaves what it finds in the workspace's
     folder `tune`. A second start goes on with the trials that are there. Raises UsageError for a target that is local,
     ProfileError for what the platform cannot run."""
-    from lakewright.api.places import start_search
+    from lakewright.api.places import start_job
 
-    return start_search("tune", project, settings, profile)
+    return start_job("tune", project, settings, profile)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import boto3
@@ -18,6 +19,9 @@ from aws_cloudformation import parameters, resolve
 from aws_words import GIVEN, HERE
 from botocore.exceptions import ClientError, ParamValidationError
 from described import INFRASTRUCTURE, template
+
+from lakewright.settings.project import load_project
+from lakewright.targets.sagemaker.names import name_of
 
 ACCOUNT, REGION, BUCKET = HERE["AWS::AccountId"], HERE["AWS::Region"], GIVEN["Bucket"]
 Client = Callable[[str], Any]
@@ -123,6 +127,23 @@ def test_the_roles_have_their_policies_and_no_other(client: Client) -> None:
         (statement,) = trust["Statement"]
         assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+def test_the_role_of_schedules_starts_scorings_and_nothing_else(client: Client) -> None:
+    iam = client("iam")
+    assert iam.list_role_policies(RoleName="lakewright-schedule")["PolicyNames"] == ["starting"]
+    assert iam.list_attached_role_policies(RoleName="lakewright-schedule")["AttachedPolicies"] == []
+    (trust,) = iam.get_role(RoleName="lakewright-schedule")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    kept = iam.get_role_policy(RoleName="lakewright-schedule", PolicyName="starting")["PolicyDocument"]
+    (allowed,) = (kept if isinstance(kept, dict) else json.loads(kept.replace("'", '"')))["Statement"]
+    assert allowed["Action"] == ["sagemaker:StartPipelineExecution"]
+    (resource,) = allowed["Resource"]
+    project = load_project(INFRASTRUCTURE.parent / "examples" / "banking77" / "project.yml")
+    name = name_of(project, "score")  # which the role's pattern has to match
+    assert fnmatchcase(f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/{name}", resource)
+    assert not fnmatchcase(f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/{name_of(project)}", resource)
 
 
 def test_the_pipeline_writes_its_folder_and_passes_itself_to_sagemaker_alone(client: Client) -> None:
@@ -266,7 +287,7 @@ NOT_PROVEN: dict[str, Callable[[Client], Any]] = {
 PROVEN = {
     *("ContainerPolicy", "Dashboard", "EndpointLog", "EndpointRole", "EndpointsGroup", "Images", "JobsFromJobs"),
     *("JobsGroup", "Key", "KeyAlias", "Lake", "Notices", "PipelineRole", "PrivateRoutes", "PrivateSubnet1"),
-    *("PrivateSubnet2", "S3Gateway", "Vpc"),
+    *("PrivateSubnet2", "S3Gateway", "ScheduleRole", "Vpc"),
     *(f"{name}Endpoint" for name in ("EcrApi", "EcrDkr", "Glue", "Kms", "Logs", "SagemakerApi")),
     *("SagemakerRuntimeEndpoint", "SecretsmanagerEndpoint", "StsEndpoint"),
 }

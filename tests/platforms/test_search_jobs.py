@@ -15,58 +15,29 @@ from conftest import one_object
 from lakewright import automl, tune
 from lakewright.errors import UsageError
 from lakewright.plugins import TARGETS
-from lakewright.settings.profile import load_profile
-from lakewright.settings.project import load_project
-from lakewright.targets import Deployment, Execution, Problem
-from lakewright.targets.checks import problems
+from lakewright.targets import Execution, Problem
 from lakewright.targets.files import write
 from lakewright.targets.owned import TAG
 from platforms.databricks.given import SMALL as DATABRICKS
 from platforms.databricks.work import check_job
-from platforms.everywhere import ROOT, Everywhere
+from platforms.everywhere import Everywhere
+from platforms.one_step import PLATFORMS, Dry, deployed, noticed, write_banking77
 from platforms.sagemaker.given import DOCKERFILE
-from platforms.sagemaker.given import TARGET as SAGEMAKER
-from platforms.sagemaker.runner import Runner
 from projects import Call, write_linear_project
 
-TARGETS_WITH_IT: dict[str, dict[str, Any]] = {
-    "databricks": {**DATABRICKS, "package": "lakewright[tables,train]==0.1.0", "timeout_minutes": 300},
-    "sagemaker": {**SAGEMAKER, "training": {"instance_type": "ml.g5.xlarge", "hours": 5}},
-    "azureml": {
-        "name": "azureml",
-        "subscription": "00000000-0000-0000-0000-000000000000",
-        "resource_group": "our-group",
-        "workspace": "our-workspace",
-        "gpu": {"name": "gpu", "size": "Standard_NC24ads_A100_v4"},
-        "environment": {"packages": ["lakewright[tables, train]==0.1.0"], "variables": {"HF_HUB_OFFLINE": "1"}},
-        "timeout_minutes": 300,
-    },
-}
 SPACE = "{train.learning_rate: {loguniform: [1.0e-5, 1.0e-3]}}"
 SECTION = f"tune={{minutes: 60, space: {SPACE}}}"
 
 
 @pytest.fixture
 def banking77(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "project.yml").write_text((ROOT / "examples" / "banking77" / "project.yml").read_text())
+    write_banking77(tmp_path)
     monkeypatch.chdir(tmp_path)
-    place = {"workspace": "s3://our-lake/lakewright", "tracking": "https://mlflow.example.org"}
-    profiles = {name: {"target": target, **place} for name, target in TARGETS_WITH_IT.items()}
-    Path("profiles.yml").write_text(yaml.safe_dump({"profiles": profiles}))
     return tmp_path
 
 
-def deployed(name: str, *settings: str) -> Deployment:
-    project, profile = load_project("project.yml", settings), load_profile(name)
-    found: Deployment = TARGETS.find(name).deployment(project, profile)
-    return found
-
-
-def noticed(name: str, *settings: str, **target: Any) -> list[Problem]:
-    profiles = yaml.safe_load(Path("profiles.yml").read_text())
-    profiles["profiles"][name]["target"] |= target
-    Path("profiles.yml").write_text(yaml.safe_dump(profiles))
-    found = problems(load_project("project.yml", settings), load_profile(name))
+def about_the_search(name: str, *settings: str, **target: Any) -> list[Problem]:
+    found = noticed(name, *settings, **target)
     return [problem for problem in found if "search" in problem.cause or "tune" in problem.cause + problem.where]
 
 
@@ -85,25 +56,6 @@ def test_databricks_has_a_job_of_one_task(banking77: Path) -> None:
     assert [*deployed("databricks").files["databricks.yml"]["resources"]["jobs"]] == ["stages"]
 
 
-class Dry(Runner):
-    """Every request is made and checked against botocore's model, and nothing is run."""
-
-    def __post_init__(self) -> None:
-        self.running = []
-        self.commands: list[list[str]] = []
-        self.requests: list[dict[str, Any]] = []
-
-    def _request(self, step: dict[str, Any]) -> dict[str, Any]:
-        self.requests.append(super()._request(step))
-        return self.requests[-1]
-
-    def _container(self, step: Any, opt: Any, command: Any, environment: Any) -> None:
-        self.commands.append(command)
-
-    def _fetch(self, uri: str, folder: Path, empty: bool = False) -> None:
-        pass
-
-
 def test_sagemaker_has_a_pipeline_of_one_job(banking77: Path) -> None:
     found = deployed("sagemaker", SECTION)
     created = [request.body for request in found.requests if request.operation == "sagemaker.create_pipeline"]
@@ -120,40 +72,43 @@ def test_sagemaker_has_a_pipeline_of_one_job(banking77: Path) -> None:
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 5 * 3600}
 
 
-def test_azure_has_a_command_job(banking77: Path, tmp_path: Path) -> None:
+def test_azure_has_a_pipeline_of_one_step(banking77: Path, tmp_path: Path) -> None:
     from azure.ai.ml import load_job
 
     write(deployed("azureml", SECTION), tmp_path / "sent")
     job = load_job(tmp_path / "sent" / "tune.yml")
-    assert job.command.startswith("lakewright stage tune --project project.yml --profile azureml --set ")
-    assert job.compute == "gpu" and job.limits.timeout == 300 * 60
     assert job.tags[TAG] == "main.bank.banking77 tune"  # not among the pipeline's runs
-    assert Path(tmp_path / "sent" / job.code).is_dir() or Path(str(job.code)).is_dir()
-    assert job.environment_variables["HF_HUB_OFFLINE"] == "1"
+    (step,) = job.jobs.values()
+    assert step.command.startswith("lakewright stage tune --project project.yml --profile azureml --set ")
+    assert step.compute == "gpu" and step.limits.timeout == 300 * 60
+    assert (
+        tmp_path / "sent" / yaml.safe_load((tmp_path / "sent" / "tune.yml").read_text())["jobs"]["tune"]["code"]
+    ).is_dir()
+    assert step.environment_variables["HF_HUB_OFFLINE"] == "1"
 
 
-@pytest.mark.parametrize("name", sorted(TARGETS_WITH_IT))
+@pytest.mark.parametrize("name", sorted(PLATFORMS))
 def test_what_stops_a_search_is_a_problem(name: str, banking77: Path) -> None:
-    assert noticed(name, SECTION) == []
-    (long,) = noticed(name, f"tune={{minutes: 400, space: {SPACE}}}")
+    assert about_the_search(name, SECTION) == []
+    (long,) = about_the_search(name, f"tune={{minutes: 400, space: {SPACE}}}")
     assert "tune.minutes is 400, and the platform ends the job after 300 minutes" in long.cause
-    (wrong,) = noticed(name, f"tune={{metric: rmse, space: {SPACE}}}")
+    (wrong,) = about_the_search(name, f"tune={{metric: rmse, space: {SPACE}}}")
     assert "has no metric 'rmse'" in wrong.cause and wrong.where == "project.yml" and wrong.kind == "error"
     lacks: dict[str, Any] = {
         "databricks": {"package": "lakewright[train]==0.1.0"},
         "azureml": {"environment": {"packages": ["lakewright[train]", "optional-tables"]}},
     }
     if name in lacks:
-        (package,) = noticed(name, SECTION, **lacks[name])
+        (package,) = about_the_search(name, SECTION, **lacks[name])
         assert "optuna" in package.cause and package.remedy.startswith("write the extra: lakewright[tables,train]")
 
 
-@pytest.mark.parametrize("name", sorted(TARGETS_WITH_IT))
+@pytest.mark.parametrize("name", sorted(PLATFORMS))
 def test_the_command_starts_it_there(name: str, banking77: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     target, seen = TARGETS.find(name), []
 
-    def start(project: Any, profile: Any, values: Any = None, search: str | None = None) -> Execution:
-        seen.append((project.automl is not None, search))
+    def start(project: Any, profile: Any, values: Any = None, job: str | None = None) -> Execution:
+        seen.append((project.automl is not None, job))
         return Execution("e-1", "running", "2026-01-01")
 
     monkeypatch.setattr(type(target), "start", staticmethod(start))
@@ -173,7 +128,7 @@ def test_the_command_starts_it_there(name: str, banking77: Path, call: Call, mon
 
 
 def test_a_target_without_searches_says_so(banking77: Path) -> None:
-    with pytest.raises(UsageError, match="the target local runs no searches"):
+    with pytest.raises(UsageError, match="the target local has no job for tune"):
         tune.start("project.yml", settings=[SECTION])
 
 

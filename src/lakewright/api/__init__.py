@@ -10,7 +10,7 @@ from lakewright.api.deriving import derive
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
 from lakewright.api.parameters import params
 from lakewright.api.platforms import check, deploy, follow, runs
-from lakewright.api.predictions import predict, recipe, score, search
+from lakewright.api.predictions import predict, recipe, score, search, start_scoring
 from lakewright.api.projects import compare, plan, run, schema, shown_run, stage, uses
 from lakewright.api.registry import approve, load, models
 from lakewright.api.schedules import schedule

@@ -50,15 +50,15 @@ def located(project: str | Path, settings: Sequence[str], profile: str | None) -
     return loaded, load_profile(profile, loaded.folder)
 
 
-def start_search(search: str, project: str | Path, settings: Sequence[str], profile: str | None) -> Execution:
-    """What `tune.start` and `automl.start` do."""
+def start_job(job: str, project: str | Path, settings: Sequence[str], profile: str | None) -> Execution:
+    """What `tune.start`, `automl.start` and `start_scoring` do."""
     from lakewright import plugins
-    from lakewright.targets.remote import start_search as started
-    from lakewright.targets.searches import searches
+    from lakewright.targets.remote import start_single_job
+    from lakewright.targets.single_jobs import single_jobs
 
     loaded, place = located(project, settings, profile)
-    if search == "automl" and loaded.automl is None:  # all its keys are optional
+    if job == "automl" and loaded.automl is None:  # all its keys are optional
         loaded, place = located(project, [*settings, "automl={}"], profile)
-    if search not in searches(loaded):
-        raise UsageError(f"{loaded.path.name} has no section {search}", f"add one: {search}: {{…}} (docs/projects.md)")
-    return started(plugins.TARGETS.find(place.target.name), search, loaded, place, opener(place))
+    if job not in single_jobs(loaded, place):
+        raise UsageError(f"{loaded.path.name} has no section {job}", f"add one: {job}: {{…}} (docs/projects.md)")
+    return start_single_job(plugins.TARGETS.find(place.target.name), job, loaded, place, opener(place))

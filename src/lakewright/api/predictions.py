@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.api.places import opened
+from lakewright.api.places import opened, start_job
+from lakewright.errors import UsageError
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
     from lakewright.service.scoring import Scored
     from lakewright.service.search import SearchResult
+    from lakewright.targets import Execution
 
 
 def predict(
@@ -64,7 +66,6 @@ def score(
     """
     from lakewright.service import scoring
 
-    usual = scoring.COMMIT_EXPLAINED if explain else scoring.COMMIT_ROWS
     return scoring.score(
         opened(profile),
         str(model),
@@ -77,9 +78,32 @@ def score(
         least_confidence=least_confidence,
         probabilities=probabilities,
         explain=explain,
-        commit_rows=usual if commit_rows is None else commit_rows,
+        commit_rows=commit_rows,
         runtime=runtime,
     )
+
+
+def start_scoring(
+    project: str | Path = "project.yml", *, settings: Sequence[str] = (), profile: str | None = None
+) -> Execution:
+    """Start the scoring of the profile's target, a platform (`target.score`): one job, which scores the new rows as
+    `score` does, and goes on by itself.
+
+    Deploys the project first. Raises UsageError if the profile has no such section, ProfileError for what `check`
+    would report.
+    """
+    from lakewright.settings.profile import load_profile
+    from lakewright.targets.scoring import scoring_of
+
+    folder = Path(project) if Path(project).is_dir() else Path(project).parent
+    place = load_profile(profile, folder)
+    if scoring_of(place) is None:
+        raise UsageError(
+            f"no table is named, and the target of the profile {place.name} has no section score",
+            "score here: lakewright score --model models:/NAME@champion --input catalog.schema.table; or name a "
+            "profile with a platform as its target and the table in target.score: {input: …} (docs/targets.md)",
+        )
+    return start_job("score", project, settings, profile)
 
 
 def search(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lakewright.pipeline.runs import Run
     from lakewright.pipeline.skipping import Step
     from lakewright.records import Record, Searched
+    from lakewright.service.scoring import Scored
     from lakewright.settings.profile import Profile
     from lakewright.settings.project import Project
     from lakewright.workspace import Workspace
@@ -92,15 +93,15 @@ def stage(
     computes the parts, in place of the profile's workers. `before` is called after the files are read and before the
     stage runs.
 
-    `tune` and `automl` run the search of the project's section on this machine, whatever the profile's target; they
-    have no run. The same call goes on with a search that was stopped. Raises UsageError without a run for any other
-    stage, NotFound if the run does not exist or an earlier stage has not run.
+    `tune` and `automl` run the search of the project's section on this machine, whatever the profile's target, and
+    `score` the scoring of its `target.score`; they have no run. The same call goes on with what was stopped. Raises
+    UsageError without a run for any other stage, NotFound if the run does not exist or an earlier stage has not run.
     """
     from lakewright import plugins
-    from lakewright.learning.processes.group import started
-    from lakewright.pipeline import SEARCHES, run_stage
+    from lakewright.learning.processes.group import refuse_several, started
+    from lakewright.pipeline import ALONE, run_stage
 
-    if (run is None) != (name in SEARCHES):
+    if (run is None) != (name in ALONE):
         raise UsageError(
             f"the stage {name} belongs to a run, and none is named" if run is None else f"{name} has no run",
             "name the run: --run RUN" if run is None else "leave --run out",
@@ -111,17 +112,45 @@ def stage(
         place = place.model_copy(update={"workers": of_spark(name="spark", url=workers)})
     workspace = opener(place)()
     before()
-    record = _searched(name, loaded, place, workspace) if run is None else run_stage(name, loaded, workspace, run)
+    if run is not None:
+        record = run_stage(name, loaded, workspace, run)
+    else:
+        refuse_several(f"the stage {name}")
+        record = _scored(loaded, workspace) if name == "score" else _searched(name, loaded, place, workspace)
     if started()[0] == 0:  # of processes that train together, the first one
         plugins.TARGETS.find(place.target.name).note(name, record, workspace)
     return record
 
 
+def _scored(project: Project, workspace: Workspace) -> Scored:
+    from lakewright.service.scoring import score
+    from lakewright.targets.scoring import scoring_of
+
+    profile = workspace.profile
+    scoring = scoring_of(profile)
+    if scoring is None:
+        raise UsageError(
+            f"the target of the profile {profile.name} has no section score",
+            "add target.score: {input: catalog.schema.table} (docs/targets.md)",
+        )
+    return score(
+        workspace,
+        scoring.model_of(project),
+        scoring.input,
+        scoring.output,
+        full=scoring.full,
+        columns=scoring.columns,
+        id=scoring.id,
+        keep=scoring.keep,
+        least_confidence=scoring.least_confidence,
+        probabilities=scoring.probabilities,
+        explain=scoring.explain,
+    )
+
+
 def _searched(name: str, project: Project, place: Profile, workspace: Workspace) -> Searched:
-    from lakewright.learning.processes.group import refuse_several
     from lakewright.records import Searched
 
-    refuse_several(f"the search {name}")
     if name == "tune":
         from lakewright.tuning.search import search
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, app, stoppable
+from lakewright.cli.app import AsJson, ProfileName, Settings, app, stoppable
+from lakewright.cli.elsewhere import refuse_both_ways, start_scoring
 from lakewright.cli.show import print_json, print_rows
 from lakewright.system import jsonfile
 from lakewright.system.memory import give_back
@@ -84,8 +85,15 @@ def recipe(
 
 @app.command(epilog="Example: lakewright score --model models:/main.bank.mail@champion --input main.bank.letters")
 def score(
-    model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
-    input: Annotated[str, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")],
+    context: typer.Context,
+    project: Annotated[
+        str | None,
+        typer.Argument(
+            help="without --model and --input: project.yml, or its folder, whose profile's target.score is started"
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")] = None,
+    input: Annotated[str | None, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")] = None,
     output: Annotated[str | None, typer.Option(help="the predictions table; default: INPUT_predictions")] = None,
     full: Annotated[
         bool, typer.Option("--full", help="score all rows again and replace the predictions table")
@@ -114,15 +122,23 @@ def score(
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
+    settings: Settings = [],  # noqa: B006 (typer copies it)
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a table's new rows into a table of predictions.
 
     Each row is scored once, whatever happens; after a stop, the same command continues.
+
+    Without --model and --input, the job of the profile's target.score is started on its platform.
     """
     from lakewright import api
     from lakewright.errors import UsageError
+
+    if model is None or input is None or project is not None or settings:
+        refuse_both_ways(context)
+        start_scoring(project or "project.yml", settings, profile, as_json)
+        return
 
     pairs = [pair.partition("=") for pair in columns or ()]
     for name, _, column in pairs:

@@ -93,11 +93,15 @@ def plan(
 
 @app.command(epilog="Example: lakewright stage train --project banking77/project.yml --run nightly")
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register; tune or automl")],
+    name: Annotated[
+        str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register; tune, automl or score")
+    ],
     project: Annotated[str, typer.Option(help="project.yml")],
     run_id: Annotated[
         str | None,
-        typer.Option("--run", help="the run of the stage: its id, or a name; ingest begins a run; a search has none"),
+        typer.Option(
+            "--run", help="the run of the stage: its id, or a name; ingest begins one; tune, automl and score have none"
+        ),
     ] = None,
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
@@ -109,7 +113,7 @@ def stage(
     """Run one stage of a run and print its record.
 
     A platform runs this command for each stage, on a separate machine. tune and automl run the search of the project's
-    section here, whatever the profile's target.
+    section here, whatever the profile's target, and score the scoring of its target.score.
     """
     gc.set_threshold(ALLOCATIONS)
     from lakewright import api

@@ -111,7 +111,8 @@ STAGES = (
     Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refusal),
 )
 
-SEARCHES = ("tune", "automl")  # `lakewright stage` runs them as well: one job of a target
+SEARCHES = ("tune", "automl")
+ALONE = (*SEARCHES, "score")  # what `lakewright stage` runs as well, without a run: one job of a target
 
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:

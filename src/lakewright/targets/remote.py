@@ -22,13 +22,13 @@ ENDED = ("done", "failed", "stopped")
 
 
 class Away(Target, Protocol):
-    """A target whose platform runs the stages; with `runs_searches = True`, searches as well."""
+    """A target whose platform runs the stages; with `runs_single_jobs = True`, jobs of one step as well."""
 
     def start(
-        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, job: str | None = None
     ) -> Execution:
         """Starts the deployed stages once, with these values (name → value) in place of the parameters' defaults; or
-        the job of the search `tune` or `automl`, which has no parameters."""
+        the job of one step `tune`, `automl` or `score`, which has no parameters."""
 
 
 def run_away(
@@ -67,19 +67,20 @@ def run_away(
     return Run(note.run_id if note else last.id, stages, dict(records), error)
 
 
-def start_search(
-    target: Target, search: str, project: Project, profile: Profile, workspace: OpenWorkspace
+def start_single_job(
+    target: Target, job: str, project: Project, profile: Profile, workspace: OpenWorkspace
 ) -> Execution:
-    """Deploys the project and starts its search, which goes on by itself. Raises UsageError if the target has no job
-    for it."""
-    if not getattr(target, "runs_searches", False):
+    """Deploys the project and starts its job of one step, which goes on by itself. Raises UsageError if the target has
+    no such jobs."""
+    if not getattr(target, "runs_single_jobs", False):
         raise UsageError(
-            f"the target {target.name} runs no searches", "name a profile whose target is local (--profile)"
+            f"the target {target.name} has no job for {job}",
+            "name a profile whose target is a platform (--profile), or one that is local, and do it here",
         )
     refuse(problems(project, profile))
     for _ in target.deploy(target.deployment(project, profile), project, profile, workspace):
         pass
-    return cast(Away, target).start(project, profile, search=search)
+    return cast(Away, target).start(project, profile, job=job)
 
 
 def follow(

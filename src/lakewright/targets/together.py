@@ -1,4 +1,5 @@
-"""What the machines of one job do together: train one model, and compute the parts of `prepare`; and what stops them.
+"""What the machines of one job do together: train one model, and compute the parts of `prepare` and of a scoring; and
+what stops them.
 
 To train, each machine runs the stage in the environment that torchrun makes. For parts, the machines are a Spark
 cluster, which begins and ends with the job (workers/standalone.py); its address is known there alone, so the stage gets
@@ -13,9 +14,9 @@ from lakewright.learning.learners import check_processes
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.searches import searches
+from lakewright.targets.single_jobs import searches
 
-ON_SEVERAL = "prepare"  # the other stages compute on one machine, whatever workers there are
+ON_SEVERAL = ("prepare", "score")  # the others compute on one machine, whatever workers there are
 
 
 def names_workers(profile: Profile) -> bool:

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from lakewright.data.lake.portions import Portions
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.model.folder import project_of, working
 from lakewright.model.on_workers import OnWorkers
-from lakewright.records import ModelVersion, TableVersion
+from lakewright.records import ModelVersion, Record, TableVersion, plain
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
 from lakewright.service.scoring.predictions import Tally
@@ -46,8 +45,7 @@ COMMIT_ROWS = ROWS  # the most that a kill loses of each process: about 15 s of 
 COMMIT_EXPLAINED = GRID  # with reasons, which take far longer than the predictions
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(Record):
     """The result of one call."""
 
     input: TableVersion
@@ -67,7 +65,7 @@ class Scored:
 
     def as_json(self) -> dict[str, Any]:
         tables = {"input": str(self.input), "output": str(self.output)}
-        return {**asdict(self), **tables, "seconds_per_1000_rows": self.seconds_per_1000_rows}
+        return {**plain(self), **tables, "seconds_per_1000_rows": self.seconds_per_1000_rows}
 
 
 def score(
@@ -83,8 +81,8 @@ def score(
     least_confidence: float,
     probabilities: bool,
     explain: int,
-    commit_rows: int,
-    runtime: str,
+    commit_rows: int | None = None,
+    runtime: str = "auto",
 ) -> Scored:
     """Score the rows of `input` that `output` lacks; `api.score` explains the options and the errors."""
     from lakewright.data.lake.names import TableName
@@ -92,6 +90,8 @@ def score(
 
     if not 0 <= least_confidence <= 1:
         raise UsageError(f"a confidence is between 0 and 1, not {least_confidence}", "for example 0.7")
+    if commit_rows is None:
+        commit_rows = COMMIT_EXPLAINED if explain else COMMIT_ROWS
     if commit_rows < 1:
         raise UsageError(f"{commit_rows} rows cannot be committed at once", "set 1 or more")
     if explain < 0:

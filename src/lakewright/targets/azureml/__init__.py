@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class AzureMLTarget:
     name = "azureml"
     settings: type[TargetSettings] = AzureMLSettings
-    runs_searches = True
+    runs_single_jobs = True
 
     def run(
         self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
@@ -64,7 +64,7 @@ class AzureMLTarget:
             yield from sending.send(client, deployment, project, workspace, settings)
 
     def start(
-        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, job: str | None = None
     ) -> Execution:
         from lakewright.targets.azureml import pipeline, sending
 
@@ -73,7 +73,7 @@ class AzureMLTarget:
         files["pipeline.yml"]["inputs"] = pipeline.quoted(project, settings, values)
         client = sending.connect(settings)
         with sending.answered(settings):
-            return sending.start(client, files, "pipeline.yml" if search is None else f"{search}.yml")
+            return sending.start(client, files, "pipeline.yml" if job is None else f"{job}.yml")
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.azureml import sending

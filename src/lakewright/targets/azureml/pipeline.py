@@ -8,6 +8,8 @@ and only Lakewright, which also checks the source, can decide that.
 Pipelines of this kind (v2) have no public conditional step (`if_else` is a private preview in azure-ai-ml). Below the
 gate, register reads the decision, registers nothing, prints `not_registered` and ends with 0 like any other step.
 
+A search and a scoring are pipelines of one step: azure-ai-ml schedules no other job (entities/_schedule/schedule.py).
+
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-pipeline, …/reference-yaml-component-command
 """
 
@@ -23,16 +25,17 @@ from lakewright.errors import ProfileError, UsageError, nearest
 from lakewright.pipeline import STAGES, Stage
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
-from lakewright.targets.azureml.settings import AzureMLSettings
+from lakewright.targets.azureml.settings import AzureMLSettings, Cluster, Score
 from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.parameters import Parameter, override_settings, parameters, unmistakable
 from lakewright.targets.project_files import shipped
-from lakewright.targets.searches import searches, words
+from lakewright.targets.single_jobs import single_jobs, words
 from lakewright.targets.together import ON_SEVERAL
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops if it is not set
 RECORD = "record.json"
+IN_CLUSTER = ("python", "-m", "lakewright.workers.standalone")
 FIRST_ALONE = ("[", '"${RANK:?}"', "!=", "0", "]", "||")
 JAVA, SPARK = "openjdk=17", ("pyspark[connect]>=4.2,<4.3",)  # the extra `spark`, whatever extras the user names
 TYPES = {"String": "string", "Integer": "integer", "Float": "number", "Boolean": "boolean"}
@@ -44,8 +47,8 @@ def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
         **_code(project, profile, settings),
         **{f"components/{stage.name}.yml": _component(stage, project, profile, values, settings) for stage in STAGES},
         "pipeline.yml": _pipeline(project, settings, values),
-        **{f"{search}.yml": _search(search, project, profile, settings) for search in searches(project)},
-        **_schedule(project, settings),
+        **{f"{job}.yml": _single(job, project, profile, settings) for job in single_jobs(project, profile)},
+        **_schedules(project, settings),
     }
 
 
@@ -116,7 +119,8 @@ def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
     profiles = profile.as_sent
     written = profiles["profiles"][profile.name]
     written.pop("serve", None)
-    written["target"] = {"name": settings.name, "track": settings.track}  # a stage reads only these
+    score = {key: part for key, part in written["target"].items() if key == "score"}
+    written["target"] = {"name": settings.name, "track": settings.track, **score}  # a stage reads only these
     files = {project.path.name: project.path.read_bytes(), **shipped(project.folder, ".py").read()}
     return {**{f"code/{name}": _text(name, content) for name, content in files.items()}, "code/profiles.yml": profiles}
 
@@ -131,7 +135,7 @@ def _text(name: str, content: bytes) -> str:
 def _component(
     stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], settings: AzureMLSettings
 ) -> dict[str, Any]:
-    several = _several(stage, profile, settings)
+    several = _several(stage.name, profile, settings)
     environment = environment_named("environment.yml", settings)
     records = {need: {"type": "uri_folder"} for need in stage.needs}
     values = {each.name: {"type": TYPES[each.kind], "default": each.default} for each in parameters}
@@ -150,13 +154,13 @@ def _component(
     }
 
 
-def _several(stage: Stage, profile: Profile, settings: AzureMLSettings) -> dict[str, Any] | None:
+def _several(stage: str, profile: Profile, settings: AzureMLSettings) -> dict[str, Any] | None:
     """The nodes of a stage that has several, and how many processes Azure ML starts on each; None: one node, on which
     the stage itself starts processes."""
     nodes, processes = {
         "train": (profile.training.machines, profile.training.processes),
-        ON_SEVERAL: (settings.prepare_instances, 1),
-    }.get(stage.name, (1, 1))
+        **dict.fromkeys(ON_SEVERAL, (settings.prepare_instances, 1)),
+    }.get(stage, (1, 1))
     if nodes == 1:
         return None
     return {
@@ -167,9 +171,8 @@ def _several(stage: Stage, profile: Profile, settings: AzureMLSettings) -> dict[
 
 def _command(stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], several: bool) -> str:
     """What a shell runs, on several nodes once for each process: there the first one alone writes the record."""
-    words = ["python", "-m", "lakewright.workers.standalone"] if several and stage.name == ON_SEVERAL else []
-    words += ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
-    words += ["--profile", shlex.quote(profile.name), "--run", RUN]
+    words = [*(IN_CLUSTER if several and stage.name in ON_SEVERAL else ()), "lakewright", "stage", stage.name]
+    words += ["--project", shlex.quote(project.path.name), "--profile", shlex.quote(profile.name), "--run", RUN]
     for setting in override_settings(project):
         words += ["--set", shlex.quote(setting)]
     for each in parameters:  # Azure ML replaces ${{…}} by the value before a shell reads it
@@ -184,69 +187,85 @@ def _command(stage: Stage, project: Project, profile: Profile, parameters: Seque
 
 
 def _pipeline(project: Project, settings: AzureMLSettings, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    steps = {stage.name: _step(stage, settings, parameters) for stage in STAGES}
+    inputs = {each.name: each.default for each in parameters}
+    return _of_steps(project.name, full_name(project), steps, project, settings, inputs)
+
+
+def _of_steps(
+    name: str,
+    tag: str,
+    steps: Mapping[str, Any],
+    project: Project,
+    settings: AzureMLSettings,
+    inputs: Mapping[str, Any] = {},
+) -> dict[str, Any]:
     return {
         "$schema": f"{SCHEMAS}/pipelineJob.schema.json",
         "type": "pipeline",
-        "display_name": project.name,
+        "display_name": name,
         "experiment_name": full_name(project).replace(".", "-"),
-        "tags": {TAG: full_name(project)},
+        "tags": {TAG: tag},
         "identity": {"type": "managed"},
-        "inputs": {each.name: each.default for each in parameters},
+        **({"inputs": dict(inputs)} if inputs else {}),
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
-        "jobs": {stage.name: _step(stage, settings, parameters) for stage in STAGES},
+        "jobs": dict(steps),
     }
 
 
 def _step(stage: Stage, settings: AzureMLSettings, parameters: Sequence[Parameter]) -> dict[str, Any]:
     records = {need: f"${{{{parent.jobs.{need}.outputs.record}}}}" for need in stage.needs}
     values = {each.name: f"${{{{parent.inputs.{each.name}}}}}" for each in parameters}
-    cluster = settings.gpu if stage.name == "train" and settings.gpu is not None else settings.cpu
-    step: dict[str, Any] = {
+    return {
         "type": "command",
         "component": f"./components/{stage.name}.yml",
         "inputs": {**records, **values},
-        "compute": f"azureml:{cluster.name}",
+        **_on(settings.gpu if stage.name == "train" else None, settings),
+    }
+
+
+def _on(cluster: Cluster | None, settings: AzureMLSettings) -> dict[str, Any]:
+    """Where a step runs and how long; None: on the cluster of most stages."""
+    variables = settings.environment.variables
+    return {
+        "compute": f"azureml:{(cluster or settings.cpu).name}",
         "identity": {"type": "managed"},
         "limits": {"timeout": settings.timeout_minutes * 60},
+        **({"environment_variables": dict(variables)} if variables else {}),
     }
-    if settings.environment.variables:
-        step["environment_variables"] = dict(settings.environment.variables)
-    return step
 
 
-def _search(search: str, project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
-    """The search `tune` or `automl`, as a command job on the cluster of train:
-    https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command. It is no run of the pipeline, so its
-    tag is another."""
-    command = ["lakewright", *words(search, project, profile, project.path.name)]
-    job: dict[str, Any] = {
-        "$schema": f"{SCHEMAS}/commandJob.schema.json",
+def _single(job: str, project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
+    """A search, on the cluster of train, or a scoring, on the nodes of prepare. It is no run of the stages: its tag is
+    another."""
+    several = _several(job, profile, settings)
+    command = [*(IN_CLUSTER if several else ()), "lakewright", *words(job, project, profile, project.path.name)]
+    step = {
         "type": "command",
-        "display_name": search,
-        "experiment_name": full_name(project).replace(".", "-"),
-        "tags": {TAG: f"{full_name(project)} {search}"},
-        "identity": {"type": "managed"},
         "code": "code",
         "environment": environment_named("environment.yml", settings),
         "command": shlex.join(command),
-        "compute": f"azureml:{(settings.gpu or settings.cpu).name}",
-        "limits": {"timeout": settings.timeout_minutes * 60},
+        **(several or {}),
+        **_on(None if job in ON_SEVERAL else settings.gpu, settings),
     }
-    if settings.environment.variables:
-        job["environment_variables"] = dict(settings.environment.variables)
-    return job
+    return _of_steps(job, f"{full_name(project)} {job}", {job: step}, project, settings)
 
 
-def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
-    if settings.schedule is None:
-        return {}
-    trigger = {"type": "cron", "expression": settings.schedule, "time_zone": settings.time_zone}
+def _schedules(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
+    name, score = full_name(project).replace(".", "-"), settings.score
+    schedules = {"schedule.yml": _schedule(name, project.name, "pipeline.yml", settings)}
+    if score is not None:
+        schedules["score-schedule.yml"] = _schedule(f"{name}-score", "score", "score.yml", score)
+    return {file: schedule for file, schedule in schedules.items() if schedule is not None}
+
+
+def _schedule(name: str, display_name: str, job: str, has: AzureMLSettings | Score) -> dict[str, Any] | None:
+    if has.schedule is None:
+        return None
     return {
-        "schedule.yml": {
-            "$schema": f"{SCHEMAS}/schedule.schema.json",
-            "name": full_name(project).replace(".", "-"),
-            "display_name": project.name,
-            "trigger": trigger,
-            "create_job": "./pipeline.yml",
-        }
+        "$schema": f"{SCHEMAS}/schedule.schema.json",
+        "name": name,
+        "display_name": display_name,
+        "trigger": {"type": "cron", "expression": has.schedule, "time_zone": has.time_zone},
+        "create_job": f"./{job}",
     }

@@ -21,7 +21,7 @@ from lakewright.targets.checks import (
     variable_problems,
 )
 from lakewright.targets.machines import AZURE
-from lakewright.targets.searches import search_problems
+from lakewright.targets.single_jobs import single_job_problems
 from lakewright.targets.together import parts_problems, taken_away
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
@@ -51,7 +51,7 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
     packages, minutes = settings.environment.packages, float(settings.timeout_minutes)
-    yield from search_problems(project, profile, packages, "environment.packages", minutes, "timeout_minutes")
+    yield from single_job_problems(project, profile, packages, "environment.packages", minutes, "timeout_minutes")
     if settings.online is not None:
         yield from _online(settings.online, profile)
     if settings.batch is not None:
@@ -119,12 +119,13 @@ def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Proble
 
 
 def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
-    if settings.schedule is not None and len(settings.schedule.split()) != 5:
-        yield Problem(
-            profile.where("target", "schedule"),
-            f"the schedule {settings.schedule!r} does not have five fields",
-            'write minute hour day month weekday, for example "0 5 * * 1"',
-        )
+    for key, has in {("schedule",): settings, ("score", "schedule"): settings.score}.items():
+        if has is not None and has.schedule is not None and len(has.schedule.split()) != 5:
+            yield Problem(
+                profile.where("target", *key),
+                f"the schedule {has.schedule!r} does not have five fields",
+                'write minute hour day month weekday, for example "0 5 * * 1"',
+            )
     source = project.data.source or ""
     if settings.data is not None and not DATA.match(source):
         yield Problem(

@@ -109,8 +109,8 @@ def send(
         if "data.yml" in deployment.files:
             data = client.data.create_or_update(load_data(folder / "data.yml"))
             yield f"data asset {data.name}:{data.version}"
-        if "schedule.yml" in deployment.files:
-            schedule = client.schedules.begin_create_or_update(load_schedule(folder / "schedule.yml")).result()
+        for name in fnmatch.filter(deployment.files, "*schedule.yml"):
+            schedule = client.schedules.begin_create_or_update(load_schedule(folder / name)).result()
             yield f"schedule {schedule.name}"
         yield from _endpoints(client, deployment, folder, project, workspace, settings)
 

@@ -21,6 +21,7 @@ from pydantic import Field
 import lakewright
 from lakewright.settings.profile import TargetSettings
 from lakewright.settings.sections import Settings
+from lakewright.targets.scoring import Scoring
 
 COMPUTE_NAME = r"^[A-Za-z][A-Za-z0-9-]{1,23}$"
 ASSET_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"
@@ -116,6 +117,11 @@ class Batch(Settings):
     error_threshold: int = Field(default=0, ge=-1, description="failed files before the job fails; -1: any number")
 
 
+class Score(Scoring):
+    schedule: str | None = Field(default=None, description='cron expression, five fields: "0 5 * * *"; null: none')
+    time_zone: str = Field(default="UTC", description="time zone of the schedule, by its name in Windows")
+
+
 class Databricks(Settings):
     """A Databricks workspace attached as a compute of the Azure ML workspace.
 
@@ -137,7 +143,10 @@ class AzureMLSettings(TargetSettings):
     cpu: Cluster = Field(default=Cluster(name="cpu"), description="the cluster of the stages")
     gpu: Cluster | None = Field(default=None, description="the cluster of the stage train; null: cpu")
     prepare_instances: int = Field(
-        default=1, ge=1, le=1000, description="nodes of the cluster cpu that compute the parts of `prepare` together"
+        default=1,
+        ge=1,
+        le=1000,
+        description="nodes of the cluster cpu that compute the parts of `prepare`, or of a scoring, together",
     )
     environment: Environment = Environment()
     identity: str | None = Field(
@@ -148,6 +157,7 @@ class AzureMLSettings(TargetSettings):
     timeout_minutes: int = Field(default=1440, ge=1, le=43_200, description="minutes after which a stage is stopped")
     schedule: str | None = Field(default=None, description='cron expression, five fields: "0 5 * * 1"; null: none')
     time_zone: str = Field(default="UTC", description="time zone of the schedule, by its name in Windows")
+    score: Score | None = Field(default=None, description="a job that scores a table's new rows; null: none")
     data: str | None = Field(
         default=None, pattern=ASSET_NAME, description="name of a data asset made from data.source; null: none"
     )

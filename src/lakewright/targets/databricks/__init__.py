@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class DatabricksTarget:
     name = "databricks"
     settings: type[TargetSettings] = DatabricksSettings
-    runs_searches = True
+    runs_single_jobs = True
 
     def __call__(self) -> None:
         """Runs the console script with its arguments, or starts train on several machines; a wheel task calls this by
@@ -79,12 +79,12 @@ class DatabricksTarget:
             yield from Sending(client, deployment, project).lines()
 
     def start(
-        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, job: str | None = None
     ) -> Execution:
         from lakewright.targets.databricks.sending import client_of, deployed_job
 
         with client_of(profile) as client:
-            started = client.jobs.run_now(deployed_job(client, project, profile, search), job_parameters=dict(values))
+            started = client.jobs.run_now(deployed_job(client, project, profile, job), job_parameters=dict(values))
             return Execution(str(started.run_id), "waiting", datetime.now(UTC).isoformat())
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:

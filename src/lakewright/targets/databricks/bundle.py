@@ -20,7 +20,7 @@ from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.files import as_yaml
 from lakewright.targets.owned import TAG
 from lakewright.targets.project_files import shipped
-from lakewright.targets.searches import searches
+from lakewright.targets.single_jobs import single_jobs
 
 BUNDLE = "databricks.yml"
 CATALOG = "/api/2.1/unity-catalog"
@@ -82,8 +82,8 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
                 "autotermination_minutes": settings.interactive.minutes,
             }
         }
-    for search in searches(project):
-        things["jobs"][search] = jobs.search_job(search, project, profile, settings)
+    for job in single_jobs(project, profile):
+        things["jobs"][job] = jobs.single_job(job, project, profile, settings)
     if settings.base_models:
         things["jobs"]["base_models"] = jobs.base_models_job(project, settings)
     if settings.approval is not None:

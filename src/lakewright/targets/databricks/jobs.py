@@ -1,4 +1,5 @@
-"""The jobs, as data: the stages one after the other, one run for each base model, and the approval of model versions.
+"""The jobs, as data: the stages one after the other, a search, a scoring, one run for each base model, the approval of
+model versions.
 
 https://docs.databricks.com/api/workspace/jobs/create (and the same under `resources.jobs` of a bundle). A stage is a
 task that runs `lakewright stage NAME`, through an entry point of the wheel. Two tasks share only the job's
@@ -16,10 +17,10 @@ from lakewright.pipeline import STAGES
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets.databricks.distributor import TOGETHER
-from lakewright.targets.databricks.settings import DatabricksSettings, Machines
+from lakewright.targets.databricks.settings import DatabricksSettings, Machines, Schedule
 from lakewright.targets.owned import full_name
 from lakewright.targets.parameters import Parameter, as_text, override_settings, parameters
-from lakewright.targets.searches import words
+from lakewright.targets.single_jobs import words
 from lakewright.targets.together import ON_SEVERAL, names_workers
 
 RUN = "{{job.run_id}}"
@@ -55,7 +56,6 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
     tasks: list[dict[str, Any]] = []
     previous: list[dict[str, str]] = []
     for stage in STAGES:
-        wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
         together = (
             [TOGETHER, str(profile.training.processes * machines)] if stage.name == "train" and machines > 1 else []
         )
@@ -63,13 +63,9 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
             {
                 "task_key": stage.name,
                 **({"depends_on": previous} if previous else {}),
-                "python_wheel_task": {
-                    **wheel,
-                    "parameters": [*together, "stage", stage.name, *options, *_workers(stage.name, project, profile)],
-                },
-                "max_retries": settings.retries.times,
-                "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
-                "retry_on_timeout": settings.retries.after_timeout,
+                **_command(
+                    [*together, "stage", stage.name, *options, *_workers(stage.name, project, profile)], settings
+                ),
                 **_machine(settings, project, gpu=stage.name == "train", machines=machines),
             }
         )
@@ -78,55 +74,71 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
             condition = {"op": "EQUAL_TO", "left": f"{{{{tasks.gate.values.{PASSED}}}}}", "right": "true"}
             tasks.append({"task_key": PASSED, "depends_on": previous, "condition_task": condition})
             previous = [{"task_key": PASSED, "outcome": "true"}]
-    recipients = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
-    job: dict[str, Any] = {
+    return {
         "name": name_of(project),
         "parameters": [{"name": each.name, "default": _text(each.default)} for each in parameters],
         "tasks": tasks,
         **_machines(settings, project, machines=machines),
         "max_concurrent_runs": settings.max_concurrent_runs,
         **_runs_as(settings),
+        **_starts_and_ends(settings, settings.schedule),
     }
-    if settings.schedule is not None:
+
+
+def _command(parameters: list[str], settings: DatabricksSettings) -> dict[str, Any]:
+    """What a task runs, and how often."""
+    wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
+    return {
+        "python_wheel_task": {**wheel, "parameters": parameters},
+        "max_retries": settings.retries.times,
+        "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
+        "retry_on_timeout": settings.retries.after_timeout,
+    }
+
+
+def _starts_and_ends(settings: DatabricksSettings, schedule: Schedule | None) -> dict[str, Any]:
+    """When a job starts by itself, when it is stopped, and who hears of it."""
+    job: dict[str, Any] = {}
+    if schedule is not None:
         job["schedule"] = {
-            "quartz_cron_expression": settings.schedule.quartz,
-            "timezone_id": settings.schedule.timezone,
-            "pause_status": "PAUSED" if settings.schedule.paused else "UNPAUSED",
+            "quartz_cron_expression": schedule.quartz,
+            "timezone_id": schedule.timezone,
+            "pause_status": "PAUSED" if schedule.paused else "UNPAUSED",
         }
     if settings.timeout_minutes is not None:
         job["timeout_seconds"] = settings.timeout_minutes * 60
+    recipients = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
     return {**job, **({"email_notifications": recipients} if recipients else {})}
 
 
 def _workers(stage: str, project: Project, profile: Profile) -> list[str]:
     """Options of a stage whose parts the workers of its cluster compute. Functions of serverless compute may open no
     file: there, parts are processes of one machine."""
-    uses = stage == ON_SEVERAL or (stage == "train" and on_workers(plugins.LEARNERS.find(project.train.learner)))
+    uses = stage in ON_SEVERAL or (stage == "train" and on_workers(plugins.LEARNERS.find(project.train.learner)))
     has_them = cast(DatabricksSettings, profile.target).cluster is not None and not names_workers(profile)
     return ["--workers", "databricks"] if uses and has_them else []
 
 
-def search_job(search: str, project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
-    """The search `tune` or `automl`: one task, on the machine of train."""
+def single_job(job: str, project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
+    """A search, on the machine of train, or a scoring, by the machines of prepare: one task."""
     place = f"{folder_of(project, settings)}/{project.path.name}"
+    gpu = job not in ON_SEVERAL
     task = {
-        "task_key": search,
-        "python_wheel_task": {
-            "package_name": "lakewright",
-            "entry_point": settings.name,
-            "parameters": words(search, project, profile, place),
-        },
-        "max_retries": settings.retries.times,
-        "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
-        "retry_on_timeout": settings.retries.after_timeout,
-        **_machine(settings, project, gpu=True),
+        "task_key": job,
+        **_command([*words(job, project, profile, place), *_workers(job, project, profile)], settings),
+        **_machine(settings, project, gpu=gpu),
     }
-    job = {"name": search_name(search, project), "tasks": [task], **_machines(settings, project), **_runs_as(settings)}
-    return job if settings.timeout_minutes is None else {**job, "timeout_seconds": settings.timeout_minutes * 60}
+    return {
+        "name": single_name(job, project),
+        "tasks": [task],
+        **_machines(settings, project, gpu=gpu),
+        **_runs_as(settings),
+        **_starts_and_ends(settings, settings.score.schedule if job == "score" and settings.score else None),
+    }
 
 
-def search_name(search: str, project: Project) -> str:
-    return f"{name_of(project)} {search}"
+def single_name(job: str, project: Project) -> str:
+    return f"{name_of(project)} {job}"
 
 
 def base_models_job(project: Project, settings: DatabricksSettings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from lakewright.targets.databricks.bundle import endpoint_name
 from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.databricks.settings import Machines as ClusterMachines
 from lakewright.targets.machines import AZURE, Machines, has_gpu
-from lakewright.targets.searches import search_problems
+from lakewright.targets.single_jobs import single_job_problems
 from lakewright.targets.together import parts_problems, taken_away
 
 # A workspace is in one of three clouds, whose machines have different names.
@@ -63,7 +63,7 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     yield from _environment(profile, settings)
     yield from _base_models(project, profile, settings)
     minutes = float(settings.timeout_minutes or inf)
-    yield from search_problems(
+    yield from single_job_problems(
         project, profile, [settings.package, *settings.requirements], "package", minutes, "timeout_minutes"
     )
 

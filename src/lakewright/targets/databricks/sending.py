@@ -17,7 +17,7 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.databricks.bundle import BUNDLE, CATALOG, full_name
-from lakewright.targets.databricks.jobs import name_of, search_name
+from lakewright.targets.databricks.jobs import name_of, single_name
 from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.owned import TAG, refuse_foreign
 
@@ -258,8 +258,8 @@ def job_id(client: WorkspaceClient, name: str) -> int | None:
     return match.job_id if match else None
 
 
-def deployed_job(client: WorkspaceClient, project: Project, profile: Profile, search: str | None = None) -> int:
-    name = name_of(project) if search is None else search_name(search, project)
+def deployed_job(client: WorkspaceClient, project: Project, profile: Profile, job: str | None = None) -> int:
+    name = name_of(project) if job is None else single_name(job, project)
     number = job_id(client, name)
     if number is None:
         raise NotFound(f"there is no job {name} on Databricks", f"lakewright deploy --profile {profile.name}")

@@ -12,6 +12,7 @@ from pydantic import Field
 import lakewright
 from lakewright.settings.profile import TargetSettings
 from lakewright.settings.sections import IDENTIFIER, Settings
+from lakewright.targets.scoring import Scoring
 
 Privilege = Literal[
     "ALL_PRIVILEGES",
@@ -73,6 +74,10 @@ class Schedule(Settings):
         default="UTC", pattern=r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", description="time zone, by its name in Java"
     )
     paused: bool = Field(default=False, description="true: the schedule exists and starts nothing")
+
+
+class Score(Scoring):
+    schedule: Schedule | None = Field(default=None, description="when the job starts by itself; null: never")
 
 
 class Notifications(Settings):
@@ -167,6 +172,7 @@ class DatabricksSettings(TargetSettings):
     tags: dict[str, str] = Field(default={}, description="tags of the job")
     parameters: dict[str, str] = Field(default={}, description="more job parameters: name → setting of the project")
     interactive: Interactive | None = Field(default=None, description="a cluster for notebooks; null: none")
+    score: Score | None = Field(default=None, description="a job that scores a table's new rows; null: none")
     volume: str | None = Field(
         default=None, pattern=IDENTIFIER, description="a volume to make in the project's schema; null: none"
     )

@@ -4,7 +4,7 @@ settings    the profile's settings                     names      names and plac
 code        the project's files, in S3                 pipeline   (project, profile) → the pipeline's definition
 container   the program in SageMaker's containers      endpoint   models, variants, scaling, batch transform
 problems    problems before sending                    features   the feature group of a features table
-sending     the part that needs boto3
+schedule    when a scoring starts by itself            sending    the part that needs boto3
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class SageMakerTarget:
     name = "sagemaker"
     settings: type[TargetSettings] = SageMakerSettings
-    runs_searches = True
+    runs_single_jobs = True
 
     def run(
         self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
@@ -49,21 +49,22 @@ class SageMakerTarget:
         from lakewright.targets.sagemaker import endpoint
         from lakewright.targets.sagemaker.code import prefix, project_files
         from lakewright.targets.sagemaker.names import described_pipeline, name_of, settings_of
-        from lakewright.targets.sagemaker.pipeline import definition, search_definition
-        from lakewright.targets.searches import searches
+        from lakewright.targets.sagemaker.pipeline import definition, single_definition
+        from lakewright.targets.sagemaker.schedule import schedule
+        from lakewright.targets.single_jobs import single_jobs
 
         files = project_files(project, profile)
         code = prefix(files, project, profile)
         pipeline = definition(project, profile, code)
         pipelines = {name_of(project): pipeline}
-        of_searches = {search: search_definition(search, project, profile, code) for search in searches(project)}
-        pipelines |= {name_of(project, search): each for search, each in of_searches.items()}
+        single = {job: single_definition(job, project, profile, code) for job in single_jobs(project, profile)}
+        pipelines |= {name_of(project, job): each for job, each in single.items()}
         described = {"PipelineDescription": described_pipeline(project), "RoleArn": settings_of(profile).role}
         batch = endpoint.transform(project, profile)
         return Deployment(
             files={
                 "pipeline.json": pipeline,
-                **{f"{search}.json": each for search, each in of_searches.items()},
+                **{f"{job}.json": each for job, each in single.items()},
                 **({"transform.json": batch} if batch else {}),
             },
             requests=[
@@ -75,6 +76,7 @@ class SageMakerTarget:
                     )
                     for name, each in pipelines.items()
                 ),
+                *schedule(project, profile),
                 *endpoint.endpoint(project, profile),
             ],
             uploads={f"{code}/{name}": path for name, path in files.items()},
@@ -89,12 +91,12 @@ class SageMakerTarget:
         return send(deployment, project, profile, workspace, clients(settings_of(profile)))
 
     def start(
-        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, job: str | None = None
     ) -> Execution:
         from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, start
 
-        return start(project, profile, values, clients(settings_of(profile)), search)
+        return start(project, profile, values, clients(settings_of(profile)), job)
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.sagemaker.names import settings_of

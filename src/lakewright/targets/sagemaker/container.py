@@ -129,7 +129,7 @@ def _process(hosts: Hosts, stage: str, *arguments: str) -> None:
     if len(hosts.names) == 1:
         _stage(folder, stage, *arguments)
         return
-    if stage != ON_SEVERAL:
+    if stage not in ON_SEVERAL:
         raise UsageError(
             f"the job has {len(hosts.names)} instances, and the stage {stage} runs on one",
             "set the instance count to 1",

@@ -17,9 +17,9 @@ def settings_of(profile: Profile) -> SageMakerSettings:
     return profile.target
 
 
-def name_of(project: Project, search: str | None = None) -> str:
+def name_of(project: Project, job: str | None = None) -> str:
     """main.bank.banking77 → main-bank-banking77: API names have no other characters."""
-    return plain(full_name(project) if search is None else f"{full_name(project)} {search}")
+    return plain(full_name(project) if job is None else f"{full_name(project)} {job}")
 
 
 def group_of(project: Project, settings: SageMakerSettings) -> str:

@@ -10,7 +10,7 @@ of the API's own requests (CreateProcessingJob, CreateTrainingJob, CreateModelPa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lakewright.errors import ProfileError
@@ -20,7 +20,7 @@ from lakewright.settings.project import Project
 from lakewright.targets.parameters import Parameter, override_settings, parameters
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
-from lakewright.targets.searches import words
+from lakewright.targets.single_jobs import words
 from lakewright.targets.together import ON_SEVERAL
 
 Json = dict[str, Any]
@@ -53,22 +53,26 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
         "Metadata": {},
         "Parameters": [
             *({"Name": each.name, "Type": each.kind, "DefaultValue": each.default} for each in settable),
-            *({"Name": name, "Type": _kind(value), "DefaultValue": value} for name, value in own.items()),
+            *_described(own),
         ],
         "Steps": [*steps.values(), _decide(register, _package(project, profile), _refuse(project, settable))],
     }
 
 
-def search_definition(search: str, project: Project, profile: Profile, code: str) -> Json:
-    """The pipeline of the search `tune` or `automl`: one processing job, on the machine of train."""
-    settings = settings_of(profile)
-    instance = settings.training.instance_type
+def single_definition(job: str, project: Project, profile: Profile, code: str) -> Json:
+    """The pipeline of a search, on the machine of train, or of a scoring, on those of prepare: one processing job."""
+    names = ("ProcessingInstanceType", "ProcessingInstanceCount") if job in ON_SEVERAL else ("TrainingInstanceType",)
+    own = _own_parameters(project, profile)
     return {
         "Version": "2020-12-01",
         "Metadata": {},
-        "Parameters": [{"Name": "TrainingInstanceType", "Type": "String", "DefaultValue": instance}],
-        "Steps": [_Steps(project, profile, code, []).search(search)],
+        "Parameters": _described({name: own[name] for name in names}),
+        "Steps": [_Steps(project, profile, code, []).single(job)],
     }
+
+
+def _described(own: Mapping[str, str | int]) -> list[Json]:
+    return [{"Name": name, "Type": _kind(value), "DefaultValue": value} for name, value in own.items()]
 
 
 def _own_parameters(project: Project, profile: Profile) -> dict[str, str | int]:
@@ -106,10 +110,13 @@ class _Steps:
             step["CacheConfig"] = {"Enabled": True, "ExpireAfter": self.settings.step_cache}
         return step | _retried(self.settings)
 
-    def search(self, name: str) -> Json:
+    def single(self, name: str) -> Json:
         command = words(name, self.project, self.profile, self.project.path.name)
-        training = self.settings.training
-        arguments = self._job(command, self._machine("Training", training, 1), training.hours)
+        if name in ON_SEVERAL:
+            arguments = self._processing_job(name, command)
+        else:
+            training = self.settings.training
+            arguments = self._job(command, self._machine("Training", training, 1), training.hours)
         return {"Name": name, "Type": "Processing", "Arguments": arguments} | _retried(self.settings)
 
     def _processing(self, name: str) -> Json:
@@ -118,9 +125,7 @@ class _Steps:
         command += ["--run", EXECUTION]
         command += [part for setting in override_settings(self.project) for part in ("--set", setting)]
         command += [part for each in self.parameters for part in ("--set", _join(f"{each.setting}=", _value(each)))]
-        count = {"Get": "Parameters.ProcessingInstanceCount"} if name == ON_SEVERAL else 1
-        machine = self._machine("Processing", settings.processing, count)
-        arguments = self._job(command, machine, settings.processing.hours)
+        arguments = self._processing_job(name, command)
         if name in PROPERTY_FILES:
             output = PROPERTY_FILES[name][0]
             sent = {
@@ -132,6 +137,11 @@ class _Steps:
             outputs = [{"OutputName": output, "S3Output": sent}]
             arguments["ProcessingOutputConfig"] = {"Outputs": outputs, **key}
         return arguments
+
+    def _processing_job(self, name: str, command: Sequence[Any]) -> Json:
+        processing = self.settings.processing
+        count = {"Get": "Parameters.ProcessingInstanceCount"} if name in ON_SEVERAL else 1
+        return self._job(command, self._machine("Processing", processing, count), processing.hours)
 
     def _job(self, command: Sequence[Any], machine: Json, hours: float) -> Json:
         settings = self.settings

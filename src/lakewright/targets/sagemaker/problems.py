@@ -22,7 +22,7 @@ from lakewright.targets.machines import Machines
 from lakewright.targets.parameters import override_settings, parameters, stage_settings
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
-from lakewright.targets.searches import search_problems
+from lakewright.targets.single_jobs import single_job_problems
 from lakewright.targets.together import parts_problems
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still have them.
@@ -52,7 +52,33 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     yield from _secrets(profile, settings)
     yield from _places(project, profile, settings)
     # What the image holds is not known
-    yield from search_problems(project, profile, (), "image", settings.training.hours * 60, "training.hours")
+    yield from single_job_problems(project, profile, (), "image", settings.training.hours * 60, "training.hours")
+    if settings.score is not None and settings.score.schedule is not None:
+        yield from _schedule(profile, settings.score.schedule)
+
+
+def _schedule(profile: Profile, schedule: str) -> Iterator[Problem]:
+    """https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html"""
+    kind, _, inside = schedule.removesuffix(")").partition("(")
+    where, fields = profile.where("target", "score", "schedule"), inside.split()
+    if kind == "cron" and len(fields) != 6:
+        yield Problem(
+            where,
+            f"the schedule {schedule} has {len(fields)} fields, and EventBridge Scheduler reads six",
+            "write minute hour day month weekday year, for example cron(30 4 * * ? *)",
+        )
+    elif kind == "cron" and (fields[2] == "?") == (fields[4] == "?"):
+        yield Problem(
+            where,
+            f"the schedule {schedule} must have ? for the day of the month or for the weekday, and for one of them",
+            "write ? for the one that does not count: cron(30 4 * * ? *)",
+        )
+    elif kind == "rate" and not re.fullmatch(r"[1-9]\d* (minute|hour|day)s?", inside):
+        yield Problem(
+            where,
+            f"the schedule {schedule} is no rate",
+            "write a number and minutes, hours or days, for example rate(12 hours)",
+        )
 
 
 def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:

@@ -28,10 +28,12 @@ KINDS = {
     "sagemaker.create_model": ("ModelName", "describe_model"),
     "sagemaker.create_endpoint_config": ("EndpointConfigName", "describe_endpoint_config"),
     "sagemaker.create_endpoint": ("EndpointName", "describe_endpoint"),
+    "scheduler.create_schedule": ("Name", "get_schedule"),
 }
 CHANGED = {
     "sagemaker.create_pipeline": ("update_pipeline", ("PipelineDefinition", "RoleArn")),
     "sagemaker.create_endpoint": ("update_endpoint", ("EndpointConfigName",)),
+    "scheduler.create_schedule": ("update_schedule", ("ScheduleExpression", "ScheduleExpressionTimezone", "Target")),
 }
 STEP: Mapping[str, Status] = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}
 EXECUTION: Mapping[str, Status] = {**STEP, "CompletedWithFailures": "failed"}
@@ -156,11 +158,11 @@ def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
 
 
 def start(
-    project: Project, profile: Profile, values: Mapping[str, str], clients: Clients, search: str | None = None
+    project: Project, profile: Profile, values: Mapping[str, str], clients: Clients, job: str | None = None
 ) -> Execution:
     with answering():
         answer = clients("sagemaker").start_pipeline_execution(
-            PipelineName=name_of(project, search),
+            PipelineName=name_of(project, job),
             PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
         )
     return Execution(_id(answer["PipelineExecutionArn"]), "running", datetime.now(UTC).isoformat(timespec="seconds"))
@@ -315,7 +317,7 @@ def _upload(deployment: Deployment, profile: Profile, clients: Clients) -> Itera
 
 
 def _described(client: Any, describe: str, name: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The thing's description; None if it does not exist, which SageMaker reports in several ways."""
+    """The thing's description; None if it does not exist, which services report in several ways."""
     from botocore.exceptions import ClientError
 
     try:
@@ -324,7 +326,7 @@ def _described(client: Any, describe: str, name: Mapping[str, Any]) -> dict[str,
     except ClientError as refusal:
         code, message = refusal.response["Error"]["Code"], refusal.response["Error"].get("Message", "").lower()
         unknown = any(words in message for words in ("could not find", "does not exist", "not found"))
-        if code == "ResourceNotFound" or (code.startswith("Validation") and unknown):
+        if code in ("ResourceNotFound", "ResourceNotFoundException") or (code.startswith("Validation") and unknown):
             return None
         raise
 

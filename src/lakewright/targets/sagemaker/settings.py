@@ -22,10 +22,12 @@ from pydantic import Field, StringConstraints, model_validator
 
 from lakewright.settings.profile import TargetSettings
 from lakewright.settings.sections import Settings
+from lakewright.targets.scoring import Scoring
 
 INSTANCE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
 S3 = r"^s3://[^/]+(/.*)?$"
 NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+ROLE = r"^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$"
 
 Id = Annotated[str, StringConstraints(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
 
@@ -43,7 +45,7 @@ class Processing(Machine):
         default=1,
         ge=1,
         le=100,
-        description="instances of `prepare`, which compute its parts together; the others run on one",
+        description="instances of `prepare` and of a scoring, which compute its parts together; the others run on one",
     )
 
 
@@ -139,13 +141,32 @@ class Batch(Settings):
     count: int = Field(default=1, ge=1)
 
 
+class Score(Scoring):
+    """A pipeline of one processing job, and a schedule of Amazon EventBridge Scheduler that starts it."""
+
+    schedule: str | None = Field(
+        default=None,
+        pattern=r"^(cron|rate)\(.+\)$",
+        max_length=256,
+        description="when it starts by itself: cron(30 4 * * ? *) or rate(1 day); null: never",
+    )
+    time_zone: str = Field(
+        default="UTC",
+        pattern=r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$",
+        max_length=50,
+        description="time zone of the schedule, by its IANA name",
+    )
+    role: str | None = Field(
+        default=None,
+        pattern=ROLE,
+        description="ARN of the role with which EventBridge Scheduler starts the pipeline; null: the target's role",
+    )
+
+
 class SageMakerSettings(TargetSettings):
     name: Literal["sagemaker"] = "sagemaker"
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
-    role: str = Field(
-        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$",
-        description="ARN of the role of the pipeline and its steps",
-    )
+    role: str = Field(pattern=ROLE, description="ARN of the role of the pipeline and its steps")
     image: str = Field(
         min_length=1, max_length=255, description="image of the stages: infrastructure/sagemaker/Dockerfile"
     )
@@ -182,6 +203,7 @@ class SageMakerSettings(TargetSettings):
     )
     endpoint: Endpoint | None = Field(default=None, description="an endpoint; null: none")
     batch: Batch | None = Field(default=None, description="a batch transform job; null: none")
+    score: Score | None = Field(default=None, description="a pipeline that scores a table's new rows; null: none")
     feature_store: str | None = Field(
         default=None,
         pattern=S3,

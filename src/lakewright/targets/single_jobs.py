@@ -1,7 +1,8 @@
-"""A search as one job of a target: `lakewright stage tune` or `lakewright stage automl`, on the machine of train.
+"""A job of one step: a search (`tune`, `automl`) of the project's section, or a scoring (`score`) of the profile's.
 
-Unlike a stage it has no run, and no parameters: what it may set, its section says. A step that is tried again goes on
-with the trials that lie in the workspace.
+It is `lakewright stage NAME`, a search on the machine of train, a scoring on those of prepare. Unlike a stage of the
+pipeline it has no run, and no parameters: what it may set, its section says. A step that is tried again goes on with
+what the one before it has left.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.parameters import override_settings
+from lakewright.targets.scoring import scoring_of, scoring_problems
 
-OPTUNA = ("tables", "demo", "dev")  # the extras of Lakewright that install it
+OPTUNA = ("tables", "demo", "dev")  # the extras of Lakewright that install it, which a search needs
 
 
 def searches(project: Project) -> tuple[str, ...]:
@@ -23,17 +25,23 @@ def searches(project: Project) -> tuple[str, ...]:
     return tuple(name for name in SEARCHES if getattr(project, name) is not None)
 
 
-def words(search: str, project: Project, profile: Profile, place: str) -> list[str]:
+def single_jobs(project: Project, profile: Profile) -> tuple[str, ...]:
+    """Those that the project or the profile has a section of."""
+    return (*searches(project), *(("score",) if scoring_of(profile) is not None else ()))
+
+
+def words(job: str, project: Project, profile: Profile, place: str) -> list[str]:
     """The arguments of `lakewright`; `place` is the project file on the machine."""
     overrides = [part for setting in override_settings(project) for part in ("--set", setting)]
-    return ["stage", search, "--project", place, "--profile", profile.name, *overrides]
+    return ["stage", job, "--project", place, "--profile", profile.name, *overrides]
 
 
-def search_problems(
+def single_job_problems(
     project: Project, profile: Profile, packages: Iterable[str], packages_at: str, minutes: float, minutes_at: str
 ) -> Iterator[Problem]:
-    """What stops a search on a platform: `packages` that its machine installs, at a place of the profile, and the
-    `minutes` after which the platform ends a job."""
+    """What stops these jobs on a platform: `packages` that the machine of a search installs, at a place of the profile,
+    and the `minutes` after which the platform ends it."""
+    yield from scoring_problems(profile)
     for name in searches(project):
         try:
             _check(name, project)
