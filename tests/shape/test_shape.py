@@ -179,7 +179,8 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "features", "load_profile", "load_project", "spaces", "tune",
+        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "features", "load_profile", "load_project",
+        "spaces", "tune",
         *api.__all__,
     }  # fmt: skip
 
