@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a type checker sees these, and refuses any other name
-    from lakewright import automl, spaces, tune
+    from lakewright import automl, features, spaces, tune
     from lakewright.api import *
     from lakewright.errors import LakewrightError
     from lakewright.model.predictor import Predictor
@@ -32,7 +32,7 @@ _HOME = {
     "load_profile": "settings.profile",
     "load_project": "settings.project",
 }
-_MODULES = ("automl", "spaces", "tune")
+_MODULES = ("automl", "features", "spaces", "tune")
 
 if not TYPE_CHECKING:
 

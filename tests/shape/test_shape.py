@@ -23,7 +23,7 @@ SOURCE = Path(lakewright.__file__).parent
 WINGS = (
     "system", "errors", "plugins", "records", "spaces", "settings", "workers", "data", "evaluation", "model",
     "workspace", "registry", "learning", "pages", "pipeline", "tuning", "racing", "service", "targets", "testing",
-    "api", "tune", "automl", "cli",
+    "api", "tune", "automl", "features", "cli",
 )  # fmt: skip
 FORMER = "runtimes"  # holds what registered models name, and nothing else
 
@@ -158,7 +158,11 @@ def test_a_workspace_opened_below_api_would_be_seen(home: str, tmp_path: Path) -
     (tmp_path / home).mkdir()
     for name, line in lines.items():
         (tmp_path / home / f"{name}.py").write_text(f"def f(profile):\n    {line}\n")
-    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "tune", "automl", "cli") else []
+    seen = (
+        ["by_module", "handed_on", "plain", "renamed"]
+        if home not in ("api", "tune", "automl", "features", "cli")
+        else []
+    )
     assert opening(tmp_path) == [f"{home}.{name}" for name in seen]
 
 
@@ -175,7 +179,8 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "load_profile", "load_project", "spaces", "tune",
+        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "features", "load_profile", "load_project",
+        "spaces", "tune",
         *api.__all__,
     }  # fmt: skip
 

@@ -1,118 +1,105 @@
-"""What prepare leaves: the features table, by every way to split and to balance."""
+"""A feature table from files to training rows, by the command line and from Python."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 import lakewright as lw
-from conftest import sentences, write_csv
-from lakewright.errors import UsageError
-from lakewright.records import Prepared
+from lakewright.cli.app import app
+from lakewright.errors import LakewrightError, NotFound, UsageError
 
-LINEAR = "train={learner: linear}"
-
-
-def features(*settings: str) -> tuple[Prepared, list[dict[str, Any]]]:
-    run = lw.run("project.yml", settings=[LINEAR, "gate.minimum={}", *settings])
-    prepared = run.records["prepare"]
-    assert isinstance(prepared, Prepared)
-    return prepared, lw.Workspace.open(lw.load_profile()).lake.read(prepared.features).to_pylist()
-
-
-def train_labels(rows: list[dict[str, Any]]) -> Counter[str]:
-    return Counter(row["truth"] for row in rows if row["split"] == "train")
+SPEND = """customer,day,loaded,spend,plan
+1,2024-01-01,2024-01-02T00:00:00Z,1.5,01
+1,2024-01-05,2024-01-09T00:00:00Z,2.5,
+2,2024-01-02,2024-01-02T00:00:00Z,3,02
+"""
+CREATE = (
+    "create main.shop.daily --key customer:bigint --event-time day --known-at loaded --value spend:double "
+    "--value plan:string --ttl 30d --owner ann"
+)
 
 
-def unbalanced(project: Path) -> None:
-    rows = [row for i, row in enumerate(sentences(400)) if row["label"] != "stone" or i % 4 == 0]
-    write_csv(project.parent / "things.csv", rows)
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spend.csv").write_text(SPEND)
+    return tmp_path
 
 
-def test_the_features_table(project: Path) -> None:
-    prepared, rows = features()
-    assert set(rows[0]) == {
-        "record_id", "event_time", "split", "row", "inputs", "truth", "ids", "weights", "target", "weight", "part",
-    }  # fmt: skip
-    assert sum(prepared.splits.values()) == len(rows) == 300
-    assert prepared.splits["test"] == pytest.approx(45, abs=2)
-    assert sum(count for *_, count in prepared.length_histogram) == prepared.splits["train"]
-    source = {row["id"]: row for row in sentences(300)}
-    assert all(source[row["record_id"]]["text"] == row["inputs"]["text"] for row in rows)
-    assert all(len(row["ids"]) == len(row["weights"]) for row in rows)
+def features(words: str, *more: str) -> str:
+    result = CliRunner().invoke(app, ["features", *words.split(), *more])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
-@pytest.mark.parametrize("balance", ["oversample", "undersample", "weights"])
-def test_balancing_touches_train_alone(project: Path, balance: str) -> None:
-    unbalanced(project)
-    _, plain = features()
-    _, rows = features(f"prepare.balance={balance}")
-    others = [row["record_id"] for row in rows if row["split"] != "train"]
-    assert sorted(others) == sorted(row["record_id"] for row in plain if row["split"] != "train")
-    before, after = train_labels(plain), train_labels(rows)
-    if balance == "weights":
-        assert after == before
-        weight = {label: sum(row["weight"] for row in rows if row["split"] == "train" and row["truth"] == label)
-                  for label in after}  # fmt: skip
-        assert len({round(value, 3) for value in weight.values()}) == 1
-        assert {row["weight"] for row in rows if row["split"] != "train"} == {1.0}
-    else:
-        wanted = max(before.values()) if balance == "oversample" else min(before.values())
-        assert set(after.values()) == {wanted}
+def orders() -> None:
+    times = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 3, 9, 30)]
+    rows = {"id": [1, 2, 3, 4], "buyer": [1, 1, 1, 2], "at": pa.array(times, pa.timestamp("us", "UTC"))}
+    lw.Workspace.open(lw.load_profile()).lake.write("main.shop.orders", pa.table(rows))
 
 
-def test_grouped_by_time_and_predefined(project: Path) -> None:
-    rows = [{**row, "day": f"2026-01-{1 + i // 12:02d}", "split": ("train", "test", "dev")[i % 3]}
-            for i, row in enumerate(sentences(300))]  # fmt: skip
-    write_csv(project.parent / "things.csv", rows)
-    _, found = features("data.columns.group=day", "prepare.split.method=grouped")
-    days = {row["id"]: row["day"] for row in rows}
-    places: dict[str, set[str]] = {}
-    for row in found:
-        places.setdefault(days[row["record_id"]], set()).add(row["split"])
-    assert all(len(splits) == 1 for splits in places.values())
+def test_a_table_from_a_file_to_training_rows() -> None:
+    features(CREATE)
+    assert "3 rows → main.shop.daily@v1 (3 rows)" in features("write main.shop.daily spend.csv")
+    again = json.loads(features("write main.shop.daily spend.csv --json"))
+    assert (again["rows"], again["known"], again["table"]) == (0, 3, "main.shop.daily@v1")
 
-    _, found = features("data.columns.event_time=day", "prepare.split.method=time")
-    latest = {name: max(days[row["record_id"]] for row in found if row["split"] == name) for name in ("train", "test")}
-    earliest = min(days[row["record_id"]] for row in found if row["split"] == "test")
-    assert latest["train"] < earliest
-    assert all(str(row["event_time"])[:10] == days[row["record_id"]] for row in found)
+    orders()
+    lookup = "{table: main.shop.daily, keys: {customer: buyer}, values: {spend: spent, plan: plan}}"
+    line = features("join main.shop.orders main.shop.training --time at --lookup", lookup)
+    assert "4 rows → main.shop.training@v0" in line and "plan: 2 rows without a value" in line
+    rows = lw.sql("select id, spent, plan from main.shop.training order by id")
+    assert isinstance(rows, pa.Table)
+    assert rows["spent"].to_pylist() == [None, 1.5, 2.5, 3.0] and rows["plan"].to_pylist() == [None, "01", None, "02"]
+    properties = lw.history("main.shop.training")[0]["properties"]
+    assert properties == {"table": "main.shop.orders@v0", "features": "main.shop.daily@v1"}
 
-    _, found = features()  # the table has a column `split`
-    published = {row["id"]: row["split"].replace("dev", "validation") for row in rows}
-    assert all(row["split"] == published[row["record_id"]] for row in found)
-
-
-def test_a_text_of_test_stays_out_of_train(project: Path) -> None:
-    rows = [{**row, "split": "test" if i < 60 else "train"} for i, row in enumerate(sentences(300))]
-    leaked = [
-        {**row, "id": f"again-{row['id']}", "text": f"  {row['text'].upper()} ", "split": "train"} for row in rows[:5]
-    ]
-    write_csv(project.parent / "things.csv", rows + leaked)
-    prepared, found = features()
-    assert not any(row["record_id"].startswith("again-") for row in found)
-    assert sum(row["split"] == "test" for row in found) == 60
-    assert {finding.name: finding.count for finding in prepared.findings}["leakage"] == 5
-    _, kept = features("prepare.duplicates=keep")
-    assert sum(row["record_id"].startswith("again-") for row in kept) == 5
+    (values,) = json.loads(features("get main.shop.daily customer=1 --at 2024-01-08 --json"))["values"]
+    assert values == {"customer": 1, "spend": 1.5, "plan": "01"}
+    status = json.loads(features("status main.shop.daily --json"))
+    assert (status["rows"], status["keys"], status["expired"], status["missing"]["spend"]) == (3, 2, 2, 0.0)
+    assert [each["name"] for each in status["findings"]] == ["expired_keys"]
+    assert "customer bigint" in features("show main.shop.daily") and "main.shop.daily" in features("list")
 
 
-def test_max_length_and_what_it_cuts(project: Path, tiny_base: Path) -> None:
-    encoder = f"train={{learner: encoder, base_model: {tiny_base}, num_train_epochs: 1}}"
-    run = lw.run("project.yml", settings=[encoder, "gate.minimum={}", "prepare.recipe.tokens.max_length=6"])
-    prepared = run.records["prepare"]
-    assert isinstance(prepared, Prepared) and prepared.max_length == 6
-    findings = {finding.name: finding for finding in prepared.findings}
-    assert findings["truncated"].count == 300
-    assert findings["suggested_max_length"].count % 8 == 0
-    with pytest.raises(UsageError, match="reads 3 to 64 tokens"):
-        lw.run("project.yml", settings=[encoder, "prepare.recipe.tokens.max_length=65"])
-    for setting in ("prepare.recipe.tokens.max_length=8", "prepare.recipe.tokens.long_texts=windows"):
-        with pytest.raises(UsageError, match="linear reads texts by the step terms, not by tokens"):
-            features(setting)
-    for setting in ("train.dimensions=8", "train.similarity_scale=10"):
-        with pytest.raises(UsageError, match="has no effect on text_classification"):
-            lw.run("project.yml", settings=[encoder, setting])
+def test_other_rows_than_files() -> None:
+    features(CREATE)
+    lw.features.write("main.shop.daily", "spend.csv")
+    features(CREATE.replace("daily", "other"))
+    assert lw.features.write("main.shop.other", "select * from main.shop.daily where customer = 1").rows == 2
+    added = lw.features.write("main.shop.other", "main.shop.daily")
+    assert (added.rows, added.known) == (1, 2)
+    rows = lw.sql("from main.shop.daily")
+    assert isinstance(rows, pa.Table) and lw.features.write("main.shop.other", rows).rows == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("create main.shop.daily --key customer --event-time day --value spend:double", "not of the form COLUMN:TYPE"),
+        ("write main.shop.orders spend.csv", "a table, and no feature table"),
+        ("write main.shop.daily nothing.csv", "there is no file"),
+        ("get main.shop.daily client=1", "is no key of main.shop.daily"),
+        ("get main.shop.daily customer=one", "no whole number"),
+        ("get main.shop.daily customer=1 --at yesterday", "is no time"),
+        ("join main.shop.orders main.shop.t --time at --lookup main.shop.dayly", "there is no table main.shop.dayly"),
+        ("join main.shop.orders main.shop.t --time at --lookup {table", "is no YAML"),
+        ("join main.shop.orders main.shop.t --time at --lookup {tables:x}", "a lookup has no 'tables:x'"),
+    ],
+)
+def test_what_cannot_be(words: str, why: str) -> None:
+    orders()
+    if not words.startswith("create"):
+        features(CREATE)
+    with pytest.raises(LakewrightError) as failure:
+        features(words)
+    assert why in failure.value.cause and isinstance(failure.value, (UsageError, NotFound))
+    assert failure.value.remedy

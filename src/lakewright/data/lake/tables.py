@@ -117,6 +117,38 @@ class Lake:
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         return self._committed(table, location, commit, comment)
 
+    def create(self, name: str, schema: pa.Schema, *, comment: str = "") -> TableVersion:
+        """Make a table without rows; metadata of its columns is kept. Raises UsageError where there is one."""
+        from deltalake import DeltaTable, Schema
+
+        table = _unpinned(name)
+        location, _, conflict = self._writable(table, "create", {})
+        plain = storable(schema)
+        kept = pa.schema([field.with_metadata(schema.field(at).metadata) for at, field in enumerate(plain)])
+        commit = uuid.uuid4().hex
+        try:
+            DeltaTable.create(
+                location.uri,
+                Schema.from_arrow(kept),
+                name=str(table),
+                description=comment or None,
+                storage_options=dict(location.storage_options),
+                commit_properties=_commit_properties({}, commit, {}, is_first=True),
+            )
+        except Exception as error:
+            if self._delta(table, location) is not None:
+                raise conflict from error
+            if (full := of_disk(error, location.uri, AGAIN)) is not None:
+                raise full from error
+            raise DataError(
+                f"{table} could not be made: {location.hide(cause_of(error))}", "nothing was changed"
+            ) from error
+        return self._committed(table, location, commit, comment)
+
+    def schema(self, table: TableVersion) -> pa.Schema:
+        """The columns of a version, with their metadata."""
+        return schema_of(self._open(table))
+
     def add_files(
         self,
         name: str,

@@ -1,0 +1,244 @@
+"""Rows of a table with the values of feature tables that were known at each row's time: a point-in-time join.
+
+A value is known from the later of its two times on: when its event was, and when somebody knew it. Of the values that
+are known at a row's time, the row gets those of the latest event, and of one event those that were known last. So no
+row sees a value from its future, by either time. A value older than the table's time to live is null.
+
+DuckDB joins, a part of the rows at a time: each value whose event is not later than one that was known before it is
+left out, and the others follow one another by the time from which they are known, which ASOF joins by.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lakewright.data.features import TIME, FeatureTable
+from lakewright.data.features.duck import listed, quoted, session
+from lakewright.data.lake import parts
+from lakewright.data.lake.parts import File, Part, Shape, Slice, Written
+from lakewright.data.lake.portions import Portion, Portions, check_seen
+from lakewright.data.lake.types import storable, within_years
+from lakewright.errors import DataError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.lake.tables import Lake
+    from lakewright.records import TableVersion
+    from lakewright.system.progress import Advance
+    from lakewright.workers import Workers
+
+ROWS = 1 << 20  # of a part: each part reads the feature tables once
+BATCH = 65_536  # rows of a batch that DuckDB gives
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Values of a feature table for the rows of another one."""
+
+    table: FeatureTable
+    version: TableVersion
+    keys: Mapping[str, str]  # key of the feature table → column of the rows
+    values: Mapping[str, str]  # column of the feature table → its name beside the rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of the feature table that are read."""
+        return [*self.table.keys, *self.table.times, *self.values]
+
+
+@dataclass(frozen=True)
+class Joined:
+    table: TableVersion
+    rows: int
+    without: Mapping[str, int]  # column → rows for which no value was known
+    parts: Mapping[str, int]  # machine → parts that it joined
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """A lookup's table, as a worker reads it."""
+
+    lookup: Lookup
+    shape: Shape
+    files: tuple[File, ...]
+    location: Location
+
+    def rows(self) -> pa.RecordBatchReader:
+        whole = Part(0, 0, tuple(Slice(file, 0, file.rows) for file in self.files))
+        return pa.RecordBatchReader.from_batches(
+            self.shape.schema, parts.read(whole, self.shape, self.location, parts.GROUP)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    file: Written
+    without: Counter[str]
+    host: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Join:
+    """The rows of a part with their values, as a file."""
+
+    time: str  # the column of each row's time
+    stored: tuple[_Stored, ...]
+    schema: pa.Schema  # of what is written
+
+    def __call__(self, portion: Portion[None], advance: Advance | None) -> _Done:
+        without = Counter[str]()
+        file = portion.write(within_years(self._batches(portion, without, advance)), self.schema)
+        return _Done(file, without, socket.gethostname())
+
+    def _batches(
+        self, portion: Portion[None], without: Counter[str], advance: Advance | None
+    ) -> Iterator[pa.RecordBatch]:
+        rows = pa.Table.from_batches(portion.read(), portion.shape.schema)
+        for batch in with_values(rows, self.time, [(each.lookup, each.rows()) for each in self.stored], self.schema):
+            for stored in self.stored:
+                for column in stored.lookup.values.values():
+                    without[column] += batch.column(column).null_count
+            if advance is not None:
+                advance(batch.num_rows, "")
+            yield batch
+
+
+def with_values(
+    rows: pa.Table, time: str, lookups: Sequence[tuple[Lookup, pa.RecordBatchReader]], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """The rows, in their order, with the values that were known at their time; each lookup with the rows of its feature
+    table."""
+    numbered = rows.append_column("row number", pa.array(range(len(rows)), pa.int64()))
+    with session() as connection:
+        connection.register("given", numbered)
+        columns = {each: f"given.{quoted(each)}" for each in rows.column_names}
+        joins = ""
+        for number, (lookup, stored) in enumerate(lookups):
+            connection.register(f"stored_{number}", stored)
+            connection.execute(f"CREATE TEMP TABLE known_{number} AS {_known(lookup, number)}")
+            on = [f"given.{quoted(lookup.keys[key])} = known_{number}.{quoted(key)}" for key in lookup.table.keys]
+            joins += (
+                f" ASOF LEFT JOIN known_{number} ON {' AND '.join(on)} AND given.{quoted(time)} >= "
+                f'known_{number}."known from"'
+            )
+            columns |= {
+                after: _in_time(lookup.table, f"known_{number}", before, time)
+                for before, after in lookup.values.items()
+            }
+        chosen = ", ".join(f"{value} AS {quoted(column)}" for column, value in columns.items())
+        query = f'SELECT {chosen} FROM given{joins} ORDER BY given."row number"'
+        for batch in connection.sql(query).to_arrow_reader(BATCH):
+            yield pa.RecordBatch.from_arrays(
+                [batch.column(each.name).cast(each.type) for each in schema], schema=schema
+            )
+
+
+def _known(lookup: Lookup, number: int) -> str:
+    """The feature table's rows whose keys are asked for, each with the time from which it is known; without those that
+    a later event supersedes before they are known."""
+    table, keys = lookup.table, listed(lookup.table.keys)
+    of_key = " AND ".join(f"s.{quoted(key)} = given.{quoted(lookup.keys[key])}" for key in table.keys)
+    event = quoted(table.event_time)
+    wanted = listed(lookup.columns)
+    asked = f"SELECT {wanted} FROM stored_{number} s SEMI JOIN given ON {of_key}"
+    if table.known_at is None:
+        return f'SELECT *, {event} AS "known from" FROM ({asked})'
+    known = quoted(table.known_at)
+    order = f'PARTITION BY {keys} ORDER BY "known from", {event}, {known}'
+    return (
+        f'SELECT * FROM (SELECT *, greatest({event}, {known}) AS "known from" FROM ({asked})) '
+        f"QUALIFY {event} >= max({event}) OVER ({order} ROWS UNBOUNDED PRECEDING) "
+        f'AND row_number() OVER (PARTITION BY {keys}, "known from" ORDER BY {event} DESC, {known} DESC) = 1'
+    )
+
+
+def _in_time(table: FeatureTable, known: str, column: str, time: str) -> str:
+    value = f"{known}.{quoted(column)}"
+    if table.ttl is None:
+        return value
+    seconds = int(table.ttl.total_seconds())
+    event = f"{known}.{quoted(table.event_time)}"
+    return f"CASE WHEN {event} >= given.{quoted(time)} - to_seconds({seconds}) THEN {value} END"
+
+
+def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.Table:
+    """The values that were known of these keys at their `time`, beside them and in their order."""
+    version = lake.version(table.name)
+    lookup = Lookup(table, version, {key: key for key in table.keys}, {each: each for each in table.values})
+    _check(version, keys.schema, time, [lookup])
+    schema = storable(pa.schema([*keys.schema, *(pa.field(each, kind) for each, kind in table.values.items())]))
+    batches = with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
+    return pa.Table.from_batches(batches, schema)
+
+
+def join(lake: Lake, rows: TableVersion, time: str, lookups: Sequence[Lookup], output: str, workers: Workers) -> Joined:
+    """The rows with the values that were known at their time, as a table of their own: all columns of `rows`, in its
+    order, and the values beside them. A row without a time or a key has none.
+
+    Raises DataError for columns that are not there or do not fit, UsageError for two of one name.
+    """
+    shape = lake.shape(rows)
+    _check(rows, shape.schema, time, lookups)
+    stored = tuple(
+        _Stored(each, lake.shape(each.version, each.columns), tuple(lake.files(each.version)), lake.place(each.version))
+        for each in lookups
+    )
+    for each in stored:
+        check_seen(workers, each.location)
+    values = [pa.field(after, each.table.values[before]) for each in lookups for before, after in each.values.items()]
+    schema = storable(pa.schema([*shape.schema, *values]))
+    portions = Portions(lake, rows, shape, workers, lambda part: None, output=output, most=ROWS)
+    files, without, hosts = list[Written](), Counter[str](), Counter[str]()
+    try:
+        for done in portions.computed(_Join(time, stored, schema), f"joining {rows}"):
+            files.append(done.file)
+            without += done.without
+            hosts[done.host] += 1
+    except BaseException:
+        parts.remove(files, lake.place_to_write(output))
+        raise
+    properties = {"table": str(rows), "features": ", ".join(str(each.version) for each in lookups)}
+    version = lake.add_files(output, schema, files, mode="overwrite", properties=properties)
+    return Joined(version, version.rows, {each.name: without[each.name] for each in values}, dict(hosts))
+
+
+def _check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lookup]) -> None:
+    if time not in schema.names:
+        raise DataError(f"{rows} has no column {time!r}, the time of its rows", nearest(time, schema.names))
+    if schema.field(time).type != TIME:
+        raise DataError(
+            f"the column {time!r} of {rows} is of type {schema.field(time).type}, and no time",
+            f"make it one in SQL: create table … as select * replace ({time}::timestamptz as {time}) from …",
+        )
+    taken = [*schema.names]
+    for each in lookups:
+        for key, column in each.keys.items():
+            if column not in schema.names:
+                raise DataError(
+                    f"{rows} has no column {column!r}, the key {key!r} of {each.table.name}",
+                    nearest(column, schema.names),
+                )
+            if schema.field(column).type != each.table.key_types[key]:
+                raise DataError(
+                    f"the column {column!r} of {rows} is of type {schema.field(column).type}, and the key {key!r} of "
+                    f"{each.table.name} of type {each.table.key_types[key]}",
+                    "cast one of them in SQL",
+                )
+        for before, after in each.values.items():
+            if before not in each.table.values:
+                raise DataError(
+                    f"the feature table {each.table.name} has no value {before!r}",
+                    nearest(before, [*each.table.values]),
+                )
+            if after.lower() in (name.lower() for name in taken):
+                raise UsageError(
+                    f"two columns would be named {after!r}: one of {each.table.name}, and one before it",
+                    f"name the value otherwise: {before} as {each.table.name.rpartition('.')[2]}_{before}",
+                )
+            taken.append(after)

@@ -1,0 +1,95 @@
+"""What a feature table holds now: how many rows and keys, how fresh they are, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lakewright.data.features import FeatureTable
+from lakewright.data.features.duck import listed, quoted, session
+from lakewright.records import Finding, TableVersion
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+
+SCARCE = 0.5  # share of rows without a value from which a finding says so
+
+
+@dataclass(frozen=True)
+class Standing:
+    table: TableVersion
+    rows: int
+    keys: int  # distinct ones
+    first_event: datetime | None
+    last_event: datetime | None
+    last_known: datetime | None  # when the newest value was known
+    expired: int  # keys whose newest values are older than the table's time to live
+    missing: Mapping[str, float]  # value → share of the rows that are without it
+    findings: Sequence[Finding]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "table": str(self.table),
+            "findings": [each.model_dump() for each in self.findings],
+            **{name: _iso(getattr(self, name)) for name in ("first_event", "last_event", "last_known")},
+        }
+
+
+def standing(lake: Lake, table: FeatureTable, now: datetime) -> Standing:
+    version = lake.version(table.name)
+    event = quoted(table.event_time)
+    known = event if table.known_at is None else f"greatest({event}, {quoted(table.known_at)})"
+    missing = ", ".join(f"count(*) - count({quoted(each)})" for each in table.values)
+    with session() as connection:
+        connection.register("stored", lake.scan(version))
+        connection.execute(
+            f"CREATE TEMP TABLE of_key AS SELECT {listed(table.keys)}, count(*) AS rows, min({event}) AS first, "
+            f"max({event}) AS last, max({known}) AS known, [{missing}] AS missing FROM stored GROUP BY ALL"
+        )
+        ((rows, keys, first, last, last_known),) = connection.execute(
+            "SELECT coalesce(sum(rows), 0), count(*), min(first), max(last), max(known) FROM of_key"
+        ).fetchall()
+        absent = [
+            int(connection.execute(f"SELECT coalesce(sum(missing[{at}]), 0) FROM of_key").fetchall()[0][0])
+            for at in range(1, len(table.values) + 1)
+        ]
+        expired = 0
+        if table.ttl is not None:
+            oldest = (now - table.ttl).isoformat()
+            ((expired,),) = connection.execute(
+                f"SELECT count(*) FROM of_key WHERE last < TIMESTAMPTZ '{oldest}'"
+            ).fetchall()
+    shares = {name: count / rows if rows else 0.0 for name, count in zip(table.values, absent, strict=True)}
+    return Standing(
+        version,
+        int(rows),
+        int(keys),
+        first,
+        last,
+        last_known,
+        int(expired),
+        shares,
+        _findings(table, int(rows), int(keys), int(expired), dict(zip(table.values, absent, strict=True))),
+    )
+
+
+def _findings(table: FeatureTable, rows: int, keys: int, expired: int, absent: Mapping[str, int]) -> list[Finding]:
+    findings = []
+    if expired:
+        detail = (
+            f"the newest values of {expired:,} of {keys:,} keys are older than the table's time to live: they are null "
+            "today. Write newer ones, or make the time to live longer."
+        )
+        findings.append(Finding(name="expired_keys", count=expired, detail=detail))
+    for name, count in absent.items():
+        if rows and count / rows >= SCARCE:
+            detail = f"{count:,} of {rows:,} rows are without {name!r}."
+            findings.append(Finding(name="scarce_value", count=count, detail=detail, rows=[name]))
+    return findings
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
