@@ -265,3 +265,7 @@ def test_lookups_that_do_not_fit(lake: Lake) -> None:
     ):
         with pytest.raises((DataError, UsageError), match=why):
             join(lake, lake.version(ORDERS), time, [Lookup(table, version, keys, wanted)], TRAIN, ONE)
+    lookup = Lookup(table, version, {"customer": "buyer"}, {"spend": "spend"})
+    for output in (ORDERS, DAILY):
+        with pytest.raises(UsageError, match="one of the tables that are joined"):
+            join(lake, lake.version(ORDERS), "at", [lookup], output, ONE)

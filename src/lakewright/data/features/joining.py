@@ -4,8 +4,8 @@ A value is known from the later of its two times on: when its event was, and whe
 are known at a row's time, the row gets those of the latest event, and of one event those that were known last. So no
 row sees a value from its future, by either time. A value older than the table's time to live is null.
 
-DuckDB joins, a part of the rows at a time: each value whose event is not later than one that was known before it is
-left out, and the others follow one another by the time from which they are known, which ASOF joins by.
+DuckDB joins keys and times, a part of the rows at a time: each value whose event is not later than one that was known
+before it is left out, and the others follow one another by the time from which they are known, which ASOF joins by.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from lakewright.data.features import TIME, FeatureTable
 from lakewright.data.features.duck import listed, quoted, session
 from lakewright.data.lake import parts
+from lakewright.data.lake.names import TableName
 from lakewright.data.lake.parts import File, Part, Shape, Slice, Written
 from lakewright.data.lake.portions import Portion, Portions, check_seen
 from lakewright.data.lake.types import storable, within_years
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from lakewright.workers import Workers
 
 ROWS = 1 << 20  # of a part: each part reads the feature tables once
-BATCH = 65_536  # rows of a batch that DuckDB gives
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,11 @@ class _Join:
         self, portion: Portion[None], without: Counter[str], advance: Advance | None
     ) -> Iterator[pa.RecordBatch]:
         rows = pa.Table.from_batches(portion.read(), portion.shape.schema)
-        for batch in with_values(rows, self.time, [(each.lookup, each.rows()) for each in self.stored], self.schema):
-            for stored in self.stored:
-                for column in stored.lookup.values.values():
-                    without[column] += batch.column(column).null_count
+        whole = with_values(rows, self.time, [(each.lookup, each.rows()) for each in self.stored], self.schema)
+        for stored in self.stored:
+            for column in stored.lookup.values.values():
+                without[column] += whole.column(column).null_count
+        for batch in whole.to_batches(max_chunksize=parts.GROUP):
             if advance is not None:
                 advance(batch.num_rows, "")
             yield batch
@@ -111,60 +115,55 @@ class _Join:
 
 def with_values(
     rows: pa.Table, time: str, lookups: Sequence[tuple[Lookup, pa.RecordBatchReader]], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """The rows, in their order, with the values that were known at their time; each lookup with the rows of its feature
-    table."""
-    numbered = rows.append_column("row number", pa.array(range(len(rows)), pa.int64()))
+) -> pa.Table:
+    """The rows with the values that were known at their time; each lookup with the rows of its feature table."""
+    columns = {name: rows[name] for name in rows.column_names}
+    for lookup, stored in lookups:
+        asked, places = _found(rows, time, lookup, stored)
+        columns |= {after: asked[before].take(places) for before, after in lookup.values.items()}
+    return pa.table({each.name: columns[each.name].cast(each.type) for each in schema}, schema=schema)
+
+
+def _found(rows: pa.Table, time: str, lookup: Lookup, stored: pa.RecordBatchReader) -> tuple[pa.Table, pa.Array]:
+    """The feature table's rows of the keys that are asked for, and for each row its place among them, or null. DuckDB
+    joins keys and times alone: a value goes from one table to the other as it is."""
+    table, keys, event = lookup.table, listed(lookup.table.keys), quoted(lookup.table.event_time)
+    columns = {"row": pa.array(np.arange(len(rows))), "moment": rows[time]}
+    given = pa.table(columns | {f"key {key}": rows[lookup.keys[key]] for key in table.keys})
     with session() as connection:
-        connection.register("given", numbered)
-        columns = {each: f"given.{quoted(each)}" for each in rows.column_names}
-        joins = ""
-        for number, (lookup, stored) in enumerate(lookups):
-            connection.register(f"stored_{number}", stored)
-            connection.execute(f"CREATE TEMP TABLE known_{number} AS {_known(lookup, number)}")
-            on = [f"given.{quoted(lookup.keys[key])} = known_{number}.{quoted(key)}" for key in lookup.table.keys]
-            joins += (
-                f" ASOF LEFT JOIN known_{number} ON {' AND '.join(on)} AND given.{quoted(time)} >= "
-                f'known_{number}."known from"'
-            )
-            columns |= {
-                after: _in_time(lookup.table, f"known_{number}", before, time)
-                for before, after in lookup.values.items()
-            }
-        chosen = ", ".join(f"{value} AS {quoted(column)}" for column, value in columns.items())
-        query = f'SELECT {chosen} FROM given{joins} ORDER BY given."row number"'
-        for batch in connection.sql(query).to_arrow_reader(BATCH):
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(each.name).cast(each.type) for each in schema], schema=schema
-            )
+        connection.register("given", given)
+        connection.register("stored", stored)
+        on = " AND ".join(f"s.{quoted(key)} = given.{quoted(f'key {key}')}" for key in table.keys)
+        asked = connection.sql(
+            f"SELECT {listed(lookup.columns)} FROM stored s SEMI JOIN given ON {on}"
+        ).to_arrow_table()
+        identity = asked.select(list(table.identity)).append_column("place", pa.array(np.arange(len(asked))))
+        connection.register("asked", identity)
+        query = (
+            f"SELECT given.row, s.place, given.moment, s.{event} AS event FROM given "
+            f'ASOF JOIN ({_known(table, keys)}) s ON {on} AND given.moment >= s."known from"'
+        )
+        if table.ttl is not None:
+            query = f"SELECT * FROM ({query}) WHERE event >= moment - to_microseconds({table.ttl // MICROSECOND})"
+        joined = connection.sql(f"SELECT row, place FROM ({query})").to_arrow_table()
+    places = np.full(len(rows), -1)
+    places[joined["row"].to_numpy()] = joined["place"].to_numpy()
+    return asked, pa.array(places, mask=places < 0)
 
 
-def _known(lookup: Lookup, number: int) -> str:
-    """The feature table's rows whose keys are asked for, each with the time from which it is known; without those that
-    a later event supersedes before they are known."""
-    table, keys = lookup.table, listed(lookup.table.keys)
-    of_key = " AND ".join(f"s.{quoted(key)} = given.{quoted(lookup.keys[key])}" for key in table.keys)
+def _known(table: FeatureTable, keys: str) -> str:
+    """The rows of `asked`, each with the time from which it is known; without those that a later event supersedes
+    before they are known."""
     event = quoted(table.event_time)
-    wanted = listed(lookup.columns)
-    asked = f"SELECT {wanted} FROM stored_{number} s SEMI JOIN given ON {of_key}"
     if table.known_at is None:
-        return f'SELECT *, {event} AS "known from" FROM ({asked})'
+        return f'SELECT *, {event} AS "known from" FROM asked'
     known = quoted(table.known_at)
-    order = f'PARTITION BY {keys} ORDER BY "known from", {event}, {known}'
     return (
-        f'SELECT * FROM (SELECT *, greatest({event}, {known}) AS "known from" FROM ({asked})) '
-        f"QUALIFY {event} >= max({event}) OVER ({order} ROWS UNBOUNDED PRECEDING) "
-        f'AND row_number() OVER (PARTITION BY {keys}, "known from" ORDER BY {event} DESC, {known} DESC) = 1'
+        f'SELECT * FROM (SELECT *, greatest({event}, {known}) AS "known from" FROM asked) '
+        f'QUALIFY {event} >= max({event}) OVER (PARTITION BY {keys} ORDER BY "known from", {event}, {known} '
+        f'ROWS UNBOUNDED PRECEDING) AND row_number() OVER (PARTITION BY {keys}, "known from" '
+        f"ORDER BY {event} DESC, {known} DESC) = 1"
     )
-
-
-def _in_time(table: FeatureTable, known: str, column: str, time: str) -> str:
-    value = f"{known}.{quoted(column)}"
-    if table.ttl is None:
-        return value
-    seconds = int(table.ttl.total_seconds())
-    event = f"{known}.{quoted(table.event_time)}"
-    return f"CASE WHEN {event} >= given.{quoted(time)} - to_seconds({seconds}) THEN {value} END"
 
 
 def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.Table:
@@ -173,8 +172,7 @@ def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.
     lookup = Lookup(table, version, {key: key for key in table.keys}, {each: each for each in table.values})
     _check(version, keys.schema, time, [lookup])
     schema = storable(pa.schema([*keys.schema, *(pa.field(each, kind) for each, kind in table.values.items())]))
-    batches = with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
-    return pa.Table.from_batches(batches, schema)
+    return with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
 
 
 def join(lake: Lake, rows: TableVersion, time: str, lookups: Sequence[Lookup], output: str, workers: Workers) -> Joined:
@@ -185,6 +183,8 @@ def join(lake: Lake, rows: TableVersion, time: str, lookups: Sequence[Lookup], o
     """
     shape = lake.shape(rows)
     _check(rows, shape.schema, time, lookups)
+    if str(TableName.parse(output)[0]) in (rows.name, *(each.table.name for each in lookups)):
+        raise UsageError(f"{output} is one of the tables that are joined", "name another table for the joined rows")
     stored = tuple(
         _Stored(each, lake.shape(each.version, each.columns), tuple(lake.files(each.version)), lake.place(each.version))
         for each in lookups
