@@ -10,7 +10,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale clean
+.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale bench-lake clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -126,6 +126,9 @@ bench-importance: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/
 
 bench-scale: $(DEV) spark  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/scale.py --data $(DATA)
+
+bench-lake: $(DEV)  ## feature tables beside DuckDB; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/lake.py
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py

@@ -112,7 +112,6 @@ def join(
 
 
 def _lookup(lake: Lake, written: str | Mapping[str, Any]) -> Lookup:
-    from lakewright.data.features import feature_table
     from lakewright.data.features.joining import Lookup
 
     given = {"table": written} if isinstance(written, str) else dict(written)
@@ -121,17 +120,11 @@ def _lookup(lake: Lake, written: str | Mapping[str, Any]) -> Lookup:
             raise UsageError(f"a lookup has no {name!r}", nearest(name, known))
     if not isinstance(given.get("table"), str):
         raise UsageError("a lookup names no feature table", "write {table: catalog.schema.table}")
-    version = lake.version(given["table"])
-    table = feature_table(lake, given["table"])
-    keys, values = given.get("keys") or {}, given.get("values") or list(table.values)
+    keys, values = given.get("keys") or {}, given.get("values") or {}
     if not isinstance(keys, Mapping):
-        raise UsageError(f"keys of the lookup of {table.name}: {keys!r}", "write {KEY: COLUMN}")
-    for key in keys:
-        if key not in table.keys:
-            raise UsageError(f"the feature table {table.name} has no key {key!r}", nearest(key, table.keys))
-    if not isinstance(values, Mapping):
-        values = {str(each): str(each) for each in values}
-    return Lookup(table, version, {key: str(keys.get(key, key)) for key in table.keys}, values)
+        raise UsageError(f"keys of the lookup of {given['table']}: {keys!r}", "write {KEY: COLUMN}")
+    named = values if isinstance(values, Mapping) else {str(each): str(each) for each in values}
+    return Lookup.of(lake, given["table"], {key: str(column) for key, column in keys.items()}, named)
 
 
 def get(

@@ -110,6 +110,7 @@ class Ingested(Record):
     fingerprint: str = Field(description="changes when the content of the source changes")
     unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that is read")
     parts: dict[str, int] = Field(default={}, description="machine → the pieces of the source that it copied")
+    features: list[TableVersion] = Field(default=[], description="feature tables that its rows are joined with")
     findings: list[Finding] = []
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import lakewright as lw
 from lakewright.cli.app import app
 from lakewright.errors import LakewrightError, NotFound, UsageError
+from lakewright.records import Prepared
 
 SPEND = """customer,day,loaded,spend,plan
 1,2024-01-01,2024-01-02T00:00:00Z,1.5,01
@@ -60,7 +61,7 @@ def test_a_table_from_a_file_to_training_rows() -> None:
     assert isinstance(rows, pa.Table)
     assert rows["spent"].to_pylist() == [None, 1.5, 2.5, 3.0] and rows["plan"].to_pylist() == [None, "01", None, "02"]
     properties = lw.history("main.shop.training")[0]["properties"]
-    assert properties == {"table": "main.shop.orders@v0", "features": "main.shop.daily@v1"}
+    assert (properties["table"], properties["features"]) == ("main.shop.orders@v0", "main.shop.daily@v1")
 
     (values,) = json.loads(features("get main.shop.daily customer=1 --at 2024-01-08 --json"))["values"]
     assert values == {"customer": 1, "spend": 1.5, "plan": "01"}
@@ -103,3 +104,91 @@ def test_what_cannot_be(words: str, why: str) -> None:
         features(words)
     assert why in failure.value.cause and isinstance(failure.value, (UsageError, NotFound))
     assert failure.value.remedy
+
+
+# In a project -------------------------------------------------------------------------------------------------------
+
+PROJECT = """
+name: buyers
+schema: main.shop
+task: classification
+data:
+  source: orders.csv
+  columns: {label: kept, event_time: at, numbers: [spent, price], id: id}
+features:
+  - {table: main.shop.daily, keys: {customer: buyer}, values: {spend: spent}}
+train: {learner: linear}
+gate: {champion: false}
+"""
+
+
+def write_project(folder: Path, project: str = PROJECT, rows: int = 300) -> None:
+    """Whether a buyer keeps what was ordered depends on what was known of the buyer alone."""
+    features(CREATE)
+    spend = [
+        f"{buyer},2024-01-0{day},2024-01-0{day}T12:00:00Z,{(buyer * 7 + day) % 20},x"
+        for buyer in range(40)
+        for day in range(1, 9)
+    ]
+    (folder / "spend.csv").write_text("\n".join(["customer,day,loaded,spend,plan", *spend]) + "\n")
+    lw.features.write("main.shop.daily", "spend.csv")
+    lines = ["id,buyer,at,price,kept"]
+    for row in range(rows):
+        buyer, day = row % 41, 2 + row // 41
+        known = (buyer * 7 + day - 1) % 20  # of the day before: today's is known at noon
+        lines.append(f"{row},{buyer},2024-01-0{day}T06:00:00Z,{row % 5},{'yes' if known > 9 else 'no'}")
+    (folder / "orders.csv").write_text("\n".join(lines) + "\n")
+    (folder / "project.yml").write_text(project)
+
+
+def test_a_project_learns_from_what_was_known(folder: Path) -> None:
+    write_project(folder)
+    run = lw.run("project.yml")
+    prepared = run.records["prepare"]
+    assert isinstance(prepared, Prepared)
+    joined = prepared.table
+    assert joined.name == "main.shop.buyers_joined" and joined.rows == 300
+    assert lw.history(str(joined))[0]["properties"]["features"] == "main.shop.daily@v1"
+    (finding,) = [each for each in prepared.findings if each.name == "values_not_known"]
+    assert finding.count == sum(row % 41 == 40 for row in range(300)) and "'spent'" in finding.detail
+    assert run.report.metrics["accuracy"].value > 0.9
+    assert prepared.columns is not None and prepared.columns["numbers"] == ["spent", "price"]
+
+    again = lw.run("project.yml")
+    assert again.records["prepare"] == prepared and again.stages["prepare"].status == "skipped"
+    new = "select 1::bigint customer, timestamptz '2025-01-01' as day, timestamptz '2025-01-01' as loaded"
+    added = lw.sql(f"{new}, 1.5::double spend, 'x' plan")
+    assert isinstance(added, pa.Table)
+    lw.features.write("main.shop.daily", added)
+    later = lw.run("project.yml")
+    table = later.records["prepare"].table  # type: ignore[attr-defined]
+    assert table.version == joined.version + 1
+    assert lw.history(str(table))[0]["properties"]["features"] == "main.shop.daily@v2"
+
+
+def test_a_version_of_the_values_may_be_pinned(folder: Path) -> None:
+    write_project(folder, PROJECT.replace("main.shop.daily,", "main.shop.daily@v1,"))
+    first = lw.stage("ingest", "project.yml", run="first")
+    lw.features.write("main.shop.daily", "select 77 as customer, day, loaded, spend, plan from main.shop.daily limit 1")
+    assert lw.stage("ingest", "project.yml", run="second").table == first.table  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("event_time: at, ", "", "data.columns.event_time names no column"),
+        ("main.shop.daily", "main.shop.weekly", "there is no table main.shop.weekly"),
+        ("{customer: buyer}", "{client: buyer}", "has no key 'client'"),
+        ("{customer: buyer}", "{customer: who}", "has no column 'who', the key 'customer'"),
+        ("{spend: spent}", "[spends]", "has no value 'spends'"),
+        ("{spend: spent}", "{spend: price, plan: spent}", "two columns would be named 'price'"),
+        ("numbers: [spent, price]", "numbers: [spends, price]", "has no column 'spends'"),
+        ("columns:", "unlabeled: main.shop.more\n  columns:", "not joined to the rows of data.unlabeled"),
+    ],
+)
+def test_lookups_of_a_project_that_cannot_be(folder: Path, before: str, after: str, why: str) -> None:
+    assert before in PROJECT
+    write_project(folder, PROJECT.replace(before, after), rows=20)
+    with pytest.raises(LakewrightError) as failure:
+        lw.stage("ingest", "project.yml", run="first")
+    assert why in failure.value.cause and failure.value.remedy

@@ -260,12 +260,15 @@ def test_lookups_that_do_not_fit(lake: Lake) -> None:
         ("day", {"customer": "buyer"}, {"spend": "spend"}, "'day' of .* is of type string, and no time"),
         ("at", {"customer": "buyers"}, {"spend": "spend"}, "no column 'buyers', the key 'customer'"),
         ("at", {"customer": "name"}, {"spend": "spend"}, "'name' of .* is of type string, and the key"),
-        ("at", {"customer": "buyer"}, {"spent": "spent"}, "has no value 'spent'"),
         ("at", {"customer": "buyer"}, {"spend": "Name"}, "two columns would be named 'Name'"),
     ):
         with pytest.raises((DataError, UsageError), match=why):
             join(lake, lake.version(ORDERS), time, [Lookup(table, version, keys, wanted)], TRAIN, ONE)
-    lookup = Lookup(table, version, {"customer": "buyer"}, {"spend": "spend"})
+    for keys, wanted, why in (({"client": "buyer"}, {}, "no key 'client'"), ({}, {"spent": "x"}, "no value 'spent'")):
+        with pytest.raises(UsageError, match=why):
+            Lookup.of(lake, DAILY, keys, wanted)
+    lookup = Lookup.of(lake, DAILY, {"customer": "buyer"}, {"spend": "spend"})
+    assert lookup == Lookup(table, version, {"customer": "buyer"}, {"spend": "spend"})
     for output in (ORDERS, DAILY):
         with pytest.raises(UsageError, match="one of the tables that are joined"):
             join(lake, lake.version(ORDERS), "at", [lookup], output, ONE)

@@ -71,10 +71,10 @@ def uses(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
     ingested = steps(loaded, workspace)[0].record
     if isinstance(ingested, Ingested):
         table = ingested.table
-    elif loaded.data.source is None:
+    elif loaded.data.source is None and not loaded.features:
         table = workspace.lake.version(loaded.table)
     else:
-        raise NotFound(f"{loaded.table} is not written yet, or is older than its source", "lakewright run")
+        raise NotFound(f"{loaded.table} is not written yet, or is older than what it is made of", "lakewright run")
     return column_uses(loaded, table, workspace.lake)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lakewright import plugins
+from lakewright.data.features import feature_table
 from lakewright.data.lake.portions import Portion, Portions
 from lakewright.data.rows.arrays import distinct, plain_array
 from lakewright.data.rows.choosing import Chosen, choose
@@ -256,6 +257,13 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
     if method == "predefined":
         leave[columns.split or "split"] = "the published split"
     roles = {name for _, name in columns.names}
+    for lookup in project.features:  # a key says who, and a model would learn whom it has seen
+        keys = feature_table(lake, lookup.table).keys
+        leave |= {
+            name: f"a key of {lookup.table} (features); name it as an input to learn from it"
+            for name in (lookup.keys.get(key, key) for key in keys)
+            if name not in roles
+        }
     computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
     steps = [learner.reads.get("text"), *(settings.step for settings in project.prepare.recipe.values())]
     most = [getattr(plugins.STEPS.find(step), "most_texts", None) for step in steps if step is not None]

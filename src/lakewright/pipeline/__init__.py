@@ -72,6 +72,8 @@ def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
 
     data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "derive", "columns"})
     settings: dict[str, Any] = {"data": data, "table": project.table}
+    if project.features:
+        settings["features"] = project.resolved["features"]
     depends = {"settings": settings, "source": fingerprint(project, workspace)}
     if project.data.unlabeled is not None:
         settings["unlabeled"] = project.data.unlabeled

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator, model_validator
 
@@ -40,6 +40,7 @@ from lakewright.settings.sections import (
     Columns,
     Data,
     Evaluate,
+    FeatureLookup,
     Gate,
     LearnerSettings,
     Prepare,
@@ -51,7 +52,7 @@ from lakewright.settings.sections import (
     step_of,
     validated,
 )
-from lakewright.settings.yamlfile import SET, Key, YamlFile, as_written, explain, lay, override, read_yaml
+from lakewright.settings.yamlfile import SET, Key, Refused, YamlFile, as_written, explain, lay, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class Project(Settings):
     schema_: str = Field(default="main.default", alias="schema", description="catalog.schema")
     task: SerializeAsAny[TaskSettings]
     data: Data
+    features: list[FeatureLookup] = Field(
+        default=[], description="values of feature tables that the rows are joined with when they are ingested"
+    )
     prepare: Prepare = Prepare()
     train: SerializeAsAny[LearnerSettings] = Field(default={"learner": "encoder"}, validate_default=True)
     evaluate: Evaluate = Evaluate()
@@ -104,6 +108,20 @@ class Project(Settings):
             return project
         columns = validated(_of_columns(project.get("task")), data.get("columns"))
         return {**project, "data": {**data, "columns": columns}} if "columns" in data else project
+
+    @model_validator(mode="after")
+    def _joined_by_time(self) -> Self:
+        if self.features and self.data.columns.event_time is None:
+            raise Refused(
+                "features are joined by the time of each row, and data.columns.event_time names no column",
+                "name the column that holds when a row happened: data: {columns: {event_time: …}}",
+            )
+        if self.features and self.data.unlabeled is not None:
+            raise Refused(
+                "features are not joined to the rows of data.unlabeled",
+                "join both tables first (lakewright features join), and name the joined ones",
+            )
+        return self
 
     @field_validator("schema_")
     @classmethod
@@ -148,6 +166,8 @@ class Project(Settings):
             del values["prepare"]["split"]["fold"]  # so that what is stored and hashed is as before there were folds
         if self.data.unlabeled is None:
             del values["data"]["unlabeled"]  # likewise
+        if not self.features:
+            del values["features"]  # likewise
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}

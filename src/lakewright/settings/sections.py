@@ -172,6 +172,24 @@ class Data(Settings):
         return self
 
 
+class FeatureLookup(Settings):
+    """Values of a feature table, joined to the project's rows as they were known at each row's time."""
+
+    table: str = Field(description="a feature table: catalog.schema.table[@vN]")
+    keys: dict[str, str] = Field(
+        default={}, description="the table's key → the column of the rows that holds it, where that has another name"
+    )
+    values: dict[str, str] = Field(
+        default={},
+        description="value → its name beside the rows' columns, or a list of values; none: all, by their names",
+    )
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _by_their_names(cls, values: object) -> object:
+        return {str(each): str(each) for each in values} if isinstance(values, list) else values
+
+
 class Split(Settings):
     method: Literal["auto", "random", "grouped", "time", "predefined"] = Field(
         default="auto",

@@ -10,17 +10,18 @@ before it is left out, and the others follow one another by the time from which 
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
-from lakewright.data.features import TIME, FeatureTable
+from lakewright.data.features import TIME, FeatureTable, feature_table
 from lakewright.data.features.duck import listed, quoted, session
 from lakewright.data.lake import parts
 from lakewright.data.lake.names import TableName
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lakewright.workers import Workers
 
 ROWS = 1 << 20  # of a part: each part reads the feature tables once
+WITHOUT = "without"  # the property of a commit of joined rows: value → rows without one
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -48,6 +50,24 @@ class Lookup:
     version: TableVersion
     keys: Mapping[str, str]  # key of the feature table → column of the rows
     values: Mapping[str, str]  # column of the feature table → its name beside the rows
+
+    @classmethod
+    def of(cls, lake: Lake, reference: str, keys: Mapping[str, str] = {}, values: Mapping[str, str] = {}) -> Self:
+        """Of a table, or of one of its versions. Keys that are not named have the same name beside the rows; without
+        values it is all of them. Raises NotFound for a table that is no feature table, UsageError for another key or
+        value."""
+        version = lake.version(reference)
+        table = feature_table(lake, reference)
+        for key in keys:
+            if key not in table.keys:
+                raise UsageError(f"the feature table {table.name} has no key {key!r}", nearest(key, table.keys))
+        for value in values:
+            if value not in table.values:
+                raise UsageError(
+                    f"the feature table {table.name} has no value {value!r}", nearest(value, [*table.values])
+                )
+        every = {each: each for each in table.values}
+        return cls(table, version, {key: keys.get(key, key) for key in table.keys}, dict(values) or every)
 
     @property
     def columns(self) -> list[str]:
@@ -128,7 +148,8 @@ def _found(rows: pa.Table, time: str, lookup: Lookup, stored: pa.RecordBatchRead
     """The feature table's rows of the keys that are asked for, and for each row its place among them, or null. DuckDB
     joins keys and times alone: a value goes from one table to the other as it is."""
     table, keys, event = lookup.table, listed(lookup.table.keys), quoted(lookup.table.event_time)
-    columns = {"row": pa.array(np.arange(len(rows))), "moment": rows[time]}
+    moment = rows[time].cast(pa.timestamp("us")) if pa.types.is_date(rows[time].type) else rows[time]
+    columns = {"row": pa.array(np.arange(len(rows))), "moment": moment.cast(TIME)}
     given = pa.table(columns | {f"key {key}": rows[lookup.keys[key]] for key in table.keys})
     with session() as connection:
         connection.register("given", given)
@@ -175,7 +196,15 @@ def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.
     return with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
 
 
-def join(lake: Lake, rows: TableVersion, time: str, lookups: Sequence[Lookup], output: str, workers: Workers) -> Joined:
+def join(
+    lake: Lake,
+    rows: TableVersion,
+    time: str,
+    lookups: Sequence[Lookup],
+    output: str,
+    workers: Workers,
+    properties: Mapping[str, str] = {},
+) -> Joined:
     """The rows with the values that were known at their time, as a table of their own: all columns of `rows`, in its
     order, and the values beside them. A row without a time or a key has none.
 
@@ -203,17 +232,20 @@ def join(lake: Lake, rows: TableVersion, time: str, lookups: Sequence[Lookup], o
     except BaseException:
         parts.remove(files, lake.place_to_write(output))
         raise
-    properties = {"table": str(rows), "features": ", ".join(str(each.version) for each in lookups)}
-    version = lake.add_files(output, schema, files, mode="overwrite", properties=properties)
-    return Joined(version, version.rows, {each.name: without[each.name] for each in values}, dict(hosts))
+    counts = {each.name: without[each.name] for each in values}
+    joined = {"table": str(rows), "features": ", ".join(str(each.version) for each in lookups)}
+    noted = {**properties, **joined, WITHOUT: json.dumps(counts)}
+    version = lake.add_files(output, schema, files, mode="overwrite", properties=noted)
+    return Joined(version, version.rows, counts, dict(hosts))
 
 
 def _check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lookup]) -> None:
     if time not in schema.names:
         raise DataError(f"{rows} has no column {time!r}, the time of its rows", nearest(time, schema.names))
-    if schema.field(time).type != TIME:
+    kind = schema.field(time).type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise DataError(
-            f"the column {time!r} of {rows} is of type {schema.field(time).type}, and no time",
+            f"the column {time!r} of {rows} is of type {kind}, and no time",
             f"make it one in SQL: create table … as select * replace ({time}::timestamptz as {time}) from …",
         )
     taken = [*schema.names]
@@ -231,11 +263,6 @@ def _check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[L
                     "cast one of them in SQL",
                 )
         for before, after in each.values.items():
-            if before not in each.table.values:
-                raise DataError(
-                    f"the feature table {each.table.name} has no value {before!r}",
-                    nearest(before, [*each.table.values]),
-                )
             if after.lower() in (name.lower() for name in taken):
                 raise UsageError(
                     f"two columns would be named {after!r}: one of {each.table.name}, and one before it",

@@ -1,6 +1,7 @@
 """source → table: the source's rows as one new version of a Delta table, or an existing version with these rows.
 
-Rows that the source has in pieces are copied by the workers; others are one stream through this process.
+Rows that the source has in pieces are copied by the workers; others are one stream through this process. With lookups
+of feature tables, a second table has the rows with the values that were known at their time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Self, cast
 import pyarrow as pa
 
 import lakewright
+from lakewright.data.features.joining import WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source, SourceInPieces
@@ -33,8 +35,11 @@ FINDINGS = "findings"
 def fingerprint(project: Project, workspace: Workspace) -> str:
     """A text that changes with the source's content and with how it is read. Without a source: the table's version."""
     if project.data.source is None:
-        return str(workspace.lake.version(project.table))
-    return _Reading.of(project, workspace, project.data).content
+        content = str(workspace.lake.version(project.table))
+    else:
+        content = _Reading.of(project, workspace, project.data).content
+    lookups = _lookups(project, workspace)
+    return _of_joined(content, project, lookups) if lookups else content
 
 
 def unlabeled(project: Project, workspace: Workspace) -> str | None:
@@ -50,10 +55,12 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     data = project.data
     other, apart = _table_of_unlabeled(project, workspace), _of_unlabeled(project)  # before anything is written
     beside = None if apart is None else _Reading.of(project, workspace, apart)
+    lookups = _lookups(project, workspace)
     if data.source is None:
         table, content, findings, hosts = workspace.lake.version(project.table), "", list[Finding](), {}
     else:
-        written = _written(_Reading.of(project, workspace, data), project.table, workspace)
+        beside_them = [name for each in lookups for name in each.values.values()]
+        written = _written(_Reading.of(project, workspace, data), project.table, workspace, beside_them)
         table, content, findings, hosts = written.table, written.content, written.findings, written.parts
     if beside is not None:
         of_unlabeled = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
@@ -62,16 +69,58 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
             each.model_copy(update={"name": f"unlabeled_{each.name}", "detail": f"data.unlabeled: {each.detail}"})
             for each in of_unlabeled.findings
         ]
+    source = data.source or str(table)
+    content = content or str(table)
+    if lookups:
+        table, content, noticed = _with_values(table, content, project, lookups, workspace)
+        findings += noticed
     if workspace.log is not None and data.source is not None:
         workspace.log.params({"source": data.source, "table": str(table), "rows": table.rows})
     return Ingested(
         table=table,
-        source=data.source or str(table),
-        fingerprint=content or str(table),
+        source=source,
+        fingerprint=content,
         unlabeled=table if other is None and data.unlabeled is not None else other,
         parts=hosts,
+        features=[each.version for each in lookups],
         findings=findings,
     )
+
+
+def _lookups(project: Project, workspace: Workspace) -> list[Lookup]:
+    return [Lookup.of(workspace.lake, each.table, each.keys, each.values) for each in project.features]
+
+
+def _of_joined(content: str, project: Project, lookups: Sequence[Lookup]) -> str:
+    """The fingerprint of rows with the values of these lookups."""
+    joined = [[str(each.version), dict(each.keys), dict(each.values)] for each in lookups]
+    state = [content, project.data.columns.event_time, joined, lakewright.__version__]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _with_values(
+    rows: TableVersion, content: str, project: Project, lookups: Sequence[Lookup], workspace: Workspace
+) -> tuple[TableVersion, str, list[Finding]]:
+    """The table of these rows with the values that were known at their time, its fingerprint, and values that are
+    missing."""
+    lake, time = workspace.lake, project.data.columns.event_time
+    assert time is not None, "the project is refused without one"
+    output, content = f"{_unpinned(project.table)}_joined", _of_joined(content, project, lookups)
+    table = None if workspace.again else lake.ingested(output, content)
+    if table is None:
+        properties = {FINGERPRINT: content, "run": workspace.run_id}
+        table = join(lake, rows, time, lookups, output, workspace.workers(), properties).table
+    without: dict[str, int] = json.loads(lake.history(str(table))[0]["properties"][WITHOUT])
+    if workspace.log is not None:
+        for each in lookups:
+            workspace.log.table(each.version, "features")
+    return table, content, [_not_known(name, count, table.rows) for name, count in without.items() if count]
+
+
+def _not_known(name: str, count: int, rows: int) -> Finding:
+    why = "no value of their key was known at their time, or it was null"
+    detail = f"{count:,} of {rows:,} rows have no {name!r}: {why}."
+    return Finding(name="values_not_known", count=count, detail=detail, rows=[name])
 
 
 def _of_unlabeled(project: Project) -> Data | None:
@@ -148,13 +197,14 @@ class _Written:
     parts: dict[str, int]  # machine → the pieces that it copied
 
 
-def _written(reading: _Reading, name: str, workspace: Workspace) -> _Written:
+def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequence[str] = ()) -> _Written:
+    """The source's rows as a table; columns that are joined `beside` them are not the source's."""
     lake, content = workspace.lake, reading.content
     committed, parts = None if workspace.again else lake.ingested(name, content), dict[str, int]()
     if committed is None:
         pieces = reading.pieces() if lake.takes_files(name) else None
         source = reading.rows() if pieces is None else pieces
-        _check_columns(reading.data, source.schema.names, reading.intake)
+        _check_columns(reading.data, [*source.schema.names, *beside], reading.intake)
         properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
         if reading.findings:  # in the commit: an unchanged source is not read again
             properties[FINDINGS] = json.dumps([plain(finding) for finding in reading.findings])
@@ -169,7 +219,7 @@ def _written(reading: _Reading, name: str, workspace: Workspace) -> _Written:
 
 def _intake(project: Project, data: Data, findings: list[Finding]) -> Intake:
     columns = data.columns
-    time = columns.event_time if project.prepare.split.method == "time" else None
+    time = columns.event_time if project.prepare.split.method == "time" or project.features else None
     return Intake(
         as_written=frozenset(columns.as_written),
         exclude=frozenset(data.exclude),
