@@ -32,7 +32,7 @@ def create_table(
         str | None, typer.Option(help="the column that holds when the values were known; default: when the event was")
     ] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="how long after its event a value is used: 12h, 30d; default: ever")
+        str | None, typer.Option(help="how long after its event a value is used: 12h, 30d; default: for ever")
     ] = None,
     description: Annotated[str, typer.Option(help="what the table holds")] = "",
     owner: Annotated[str, typer.Option(help="who answers for it")] = "",
@@ -66,7 +66,10 @@ def write_rows(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add the rows that a feature table does not hold yet; writing them again adds none."""
+    """Add the rows that a feature table does not hold yet.
+
+    Writing them again adds none.
+    """
     from lakewright import features as of_lake
 
     give_back()
@@ -101,7 +104,7 @@ def join_rows(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the rows of a table with the values that were known at each row's time."""
+    """Write rows with the values that were known at their time."""
     from lakewright import features as of_lake
 
     give_back()
@@ -147,7 +150,7 @@ def list_feature_tables(profile: ProfileName = None, as_json: AsJson = False) ->
 
 @features.command("show", epilog="Example: lakewright features show main.shop.daily")
 def show_definition(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show what a feature table is: its keys, times, values and time to live."""
+    """Show what a feature table is: keys, times, values."""
     from lakewright import features as of_lake
 
     definition = of_lake.show(table, profile=profile).as_json()
@@ -161,7 +164,7 @@ def show_definition(table: Table, profile: ProfileName = None, as_json: AsJson =
 
 @features.command("status", epilog="Example: lakewright features status main.shop.daily")
 def show_status(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show what a feature table holds: rows, keys, newest times, and what is missing."""
+    """Show what a feature table holds, and what is missing."""
     from lakewright import features as of_lake
 
     standing = of_lake.status(table, profile=profile).as_json()
