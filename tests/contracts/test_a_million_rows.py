@@ -108,12 +108,10 @@ def test_predictions_are_those_of_one_process(folder: Path, tiny_base: Path, tab
     few = Workspace.open(load_profile("here")).lake.write("main.demo.few", table.slice(0, 5000))
     trained = lw.run(project_of(folder, learner, tiny_base, few.name), profile="here").records["train"]
     assert isinstance(trained, lw.records.Trained)
-    options = {"id": "id", "probabilities": True}
-    scored = [
-        lw.score(trained.model_folder, TABLE, "main.demo.p", profile=each, **options) for each in ("here", "there")
-    ]
+    options, output = {"id": "id", "probabilities": True}, f"main.demo.{learner}_predictions"
+    scored = [lw.score(trained.model_folder, TABLE, output, profile=each, **options) for each in ("here", "there")]
     assert [each.rows for each in scored] == [ROWS, ROWS]
-    here, there = (read(profile, "main.demo.p", "record_id").drop_columns("scored_at") for profile in ("here", "there"))
+    here, there = (read(profile, output, "record_id").drop_columns("scored_at") for profile in ("here", "there"))
     assert here.equals(there) and len(set(here["record_id"].to_pylist())) == ROWS
 
 

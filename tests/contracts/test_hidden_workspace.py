@@ -15,11 +15,13 @@ from test_learners import task_rows
 from test_pieces import WRITERS, project
 from test_places import HERE, made_to_score, rows_like, small_parts, stop_sessions
 from test_prepare import prepared
+from tests.unit.test_feature_tables import added, daily, joined, orders
 
 import clusters
 import lakewright as lw
 from conftest import sentences
 from lakewright import Workspace, load_profile
+from lakewright.data.features import joining
 from lakewright.data.lake.tables import Lake
 from lakewright.data.sources import pieces
 from lakewright.errors import UsageError
@@ -140,6 +142,22 @@ def test_pieces_of_a_source(
         assert sum(record.parts.values()) > 10
         tables.append(workspace.lake.read(record.table))
     assert tables[0].equals(tables[1])
+
+
+def test_rows_joined_with_feature_tables(
+    url: str, hidden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that open no file are refused: each part reads the feature tables."""
+    profiles(tmp_path, str(hidden / tmp_path.name), url)
+    monkeypatch.setattr(joining, "ROWS", 130)
+    lake = Workspace.open(load_profile("here", tmp_path)).lake
+    table = daily(lake)
+    added(lake, table, [(key, day, day + key % 3, float(day), None) for key in range(20) for day in range(20)])
+    orders(lake, [(row % 23, (row * 7 % 200) / 10) for row in range(1000)])
+    here, there, rows = (Workspace.open(load_profile(place, tmp_path)).workers() for place in ("here", "there", "rows"))
+    assert joined(lake, table, here).equals(joined(lake, table, there))
+    with pytest.raises(UsageError, match="open no file"):
+        joined(lake, table, rows)
 
 
 @pytest.mark.parametrize("kind", ["text", "columns"])
