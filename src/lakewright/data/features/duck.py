@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lakewright.data.lake.names import quoted
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -28,10 +30,6 @@ def session() -> Iterator[DuckDBPyConnection]:
             yield connection
         finally:
             connection.close()
-
-
-def quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
 
 
 def listed(columns: Iterable[str]) -> str:

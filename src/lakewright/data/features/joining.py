@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 
 from lakewright.data.features import TIME, FeatureTable, feature_table
-from lakewright.data.features.duck import listed, quoted, session
+from lakewright.data.features.duck import listed, session
 from lakewright.data.lake import parts
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.names import TableName, quoted
 from lakewright.data.lake.parts import File, Part, Shape, Slice, Written
 from lakewright.data.lake.portions import Portion, Portions, check_seen
 from lakewright.data.lake.types import storable, within_years

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.features import FeatureTable
-from lakewright.data.features.duck import listed, quoted, session
+from lakewright.data.features.duck import listed, session
+from lakewright.data.lake.names import quoted
 from lakewright.records import Finding, TableVersion
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def standing(lake: Lake, table: FeatureTable, now: datetime) -> Standing:
         ((rows, keys, first, last, last_known),) = connection.execute(
             "SELECT coalesce(sum(rows), 0), count(*), min(first), max(last), max(known) FROM of_key"
         ).fetchall()
-        absent = [
+        counts = [
             int(connection.execute(f"SELECT coalesce(sum(missing[{at}]), 0) FROM of_key").fetchall()[0][0])
             for at in range(1, len(table.values) + 1)
         ]
@@ -62,21 +63,21 @@ def standing(lake: Lake, table: FeatureTable, now: datetime) -> Standing:
             ((expired,),) = connection.execute(
                 f"SELECT count(*) FROM of_key WHERE last < TIMESTAMPTZ '{oldest}'"
             ).fetchall()
-    shares = {name: count / rows if rows else 0.0 for name, count in zip(table.values, absent, strict=True)}
+    absent = dict(zip(table.values, counts, strict=True))
     return Standing(
-        version,
-        int(rows),
-        int(keys),
-        first,
-        last,
-        last_known,
-        int(expired),
-        shares,
-        _findings(table, int(rows), int(keys), int(expired), dict(zip(table.values, absent, strict=True))),
+        table=version,
+        rows=int(rows),
+        keys=int(keys),
+        first_event=first,
+        last_event=last,
+        last_known=last_known,
+        expired=int(expired),
+        missing={name: count / rows if rows else 0.0 for name, count in absent.items()},
+        findings=_findings(int(rows), int(keys), int(expired), absent),
     )
 
 
-def _findings(table: FeatureTable, rows: int, keys: int, expired: int, absent: Mapping[str, int]) -> list[Finding]:
+def _findings(rows: int, keys: int, expired: int, absent: Mapping[str, int]) -> list[Finding]:
     findings = []
     if expired:
         detail = (

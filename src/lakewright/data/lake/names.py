@@ -60,3 +60,8 @@ def _remedy(text: str) -> str:
         return rule
     parts = ["main", "default", "_".join(words)] if "." not in text else ["main", *words][-3:]
     return f"{rule}, for example {'.'.join(parts).lower()}" if len(parts) == 3 else rule
+
+
+def quoted(column: str) -> str:
+    """A column's name in SQL, as it is written."""
+    return '"' + column.replace('"', '""') + '"'

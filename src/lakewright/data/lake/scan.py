@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lakewright.data.lake.names import quoted
 from lakewright.data.lake.types import storable
 from lakewright.errors import DataError, nearest
 
@@ -23,7 +24,7 @@ def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str
     for column in columns or ():
         if column not in names:
             raise DataError(f"{delta.table_uri} has no column {column!r}", nearest(column, names))
-    query = f"SELECT {', '.join(map(_quoted, names if columns is None else columns))} FROM rows"
+    query = f"SELECT {', '.join(map(quoted, names if columns is None else columns))} FROM rows"
     if predicate is not None:
         query += f" WHERE ({predicate})"
     session = QueryBuilder().register("rows", delta)
@@ -49,7 +50,3 @@ def cause_of(error: Exception) -> str:
     """delta-rs's message on one line, without colours and the Rust backtrace."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n   0: ")[0]
     return " ".join(text.replace("↳", "").split())[:400]
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

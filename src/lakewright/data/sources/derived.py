@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from lakewright.data.lake.names import quoted
 from lakewright.data.lake.writing import keep_failure
 from lakewright.errors import ProjectError, nearest
 
@@ -56,7 +57,7 @@ def with_derived(reader: pa.RecordBatchReader, derive: Mapping[str, str]) -> pa.
     rows = pa.RecordBatchReader.from_batches(reader.schema, keep_failure(iter(reader), failures))
     connection = duckdb.connect(config=dict(LOCKED))
     connection.register("rows", rows)
-    computed = ", ".join(f"({expression}) AS {_quoted(name)}" for name, expression in derive.items())
+    computed = ", ".join(f"({expression}) AS {quoted(name)}" for name, expression in derive.items())
     try:
         result = connection.sql(f"SELECT *, {computed} FROM rows").to_arrow_reader(ROWS)
     except duckdb.Error as failure:
@@ -71,10 +72,6 @@ def with_derived(reader: pa.RecordBatchReader, derive: Mapping[str, str]) -> pa.
             connection.close()
 
     return pa.RecordBatchReader.from_batches(result.schema, batches())
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _refused(derive: Mapping[str, str], failure: Exception) -> ProjectError:

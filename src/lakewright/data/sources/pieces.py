@@ -51,9 +51,8 @@ class Pieces(Generic[P]):
     schema: pa.Schema  # as a table stores it
     pieces: Sequence[P]  # in the order of the rows; one at least
     read: Callable[[P], Iterator[pa.RecordBatch]]  # sent to other machines; batches of the schema
-    files: Mapping[Path, int] = field(
-        default_factory=dict
-    )  # of this machine, some that are read → bytes; none: an address
+    # Some files of this machine that are read → bytes; none: the source is an address that every machine reaches
+    files: Mapping[Path, int] = field(default_factory=dict)
 
     def reader(self) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(self.schema, chain.from_iterable(map(self.read, self.pieces)))

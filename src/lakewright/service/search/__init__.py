@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.names import TableName, quoted
 from lakewright.data.rows.kinds import is_blank
 from lakewright.errors import DataError, UsageError, nearest
 from lakewright.records import TableVersion
@@ -173,7 +173,7 @@ def _text_column(lake: Lake, table: TableVersion, column: str | None) -> str:
 
 def _texts(lake: Lake, table: TableVersion, column: str, where: str | None) -> tuple[pa.Array, int, int]:
     """The SHA-256 of each distinct text, in ascending order; the number of rows with a text, and of rows without."""
-    text = _quoted(column)
+    text = quoted(column)
     counted = _sql(
         lake,
         f"select case when regexp_matches({text}, '{VISIBLE}') then sha256({text}) end as text_sha256, "
@@ -201,7 +201,7 @@ def _rows(
         f'select "nearest texts".score as "{_SCORE}", "searched rows".* '
         f'from (select *, row_number() over () as "{_ORDER}" from {_versioned(table)} {_condition(where)}) '
         f'as "searched rows" join (values {best}) as "nearest texts"(text_sha256, score) '
-        f'on sha256("searched rows".{_quoted(column)}) = "nearest texts".text_sha256 '
+        f'on sha256("searched rows".{quoted(column)}) = "nearest texts".text_sha256 '
         f'order by "{_SCORE}" desc, "{_ORDER}" limit {k}',
         table,
         where,
@@ -228,7 +228,7 @@ def _sql(lake: Lake, query: str, table: TableVersion, where: str | None) -> pa.T
 
 def _versioned(table: TableVersion) -> str:
     name, _ = TableName.parse(table.name)
-    parts = ".".join(map(_quoted, (name.catalog, name.schema, name.table)))
+    parts = ".".join(map(quoted, (name.catalog, name.schema, name.table)))
     return f"{parts} version as of {table.version}"
 
 
@@ -250,10 +250,6 @@ def _condition(where: str | None) -> str:
             f"{where!r} is not one condition", 'write SQL over the table\'s columns, for example --where "year > 2020"'
         )
     return f"where (\n{where}\n)"  # on a separate line: it may end in a comment
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _index_path(workspace: Workspace, table: TableVersion, column: str, digest: str) -> Path:

@@ -39,10 +39,6 @@ def aliased(node: exp.Expr, name: str) -> exp.Alias:
     return exp.Alias(this=node, alias=exp.to_identifier(name, quoted=True))
 
 
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def spark_cast(made: exp.Expr, kind: Kind) -> exp.Cast:
     return exp.Cast(this=made, to=exp.DataType.build(kind.spark, dialect="spark"))
 

@@ -11,9 +11,10 @@ from itertools import product
 
 from sqlglot import exp, parse_one
 
+from lakewright.data.lake.names import quoted
 from lakewright.data.lake.spark_sql.kinds import refused
 from lakewright.data.lake.spark_sql.meaning import Plain, parsed
-from lakewright.data.lake.spark_sql.nodes import Probed, ctes_around, quoted
+from lakewright.data.lake.spark_sql.nodes import Probed, ctes_around
 
 
 def with_values(text: str, values_of: Callable[[str], list[str]]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp, parse_one
 
+from lakewright.data.lake.names import quoted
 from lakewright.data.lake.spark_sql.kinds import Kind, refused
 from lakewright.data.lake.spark_sql.meaning import Plain
 from lakewright.data.lake.spark_sql.nodes import (
@@ -16,7 +17,6 @@ from lakewright.data.lake.spark_sql.nodes import (
     is_aggregate,
     is_predicate,
     is_special,
-    quoted,
     sources_of,
 )
 
