@@ -109,9 +109,10 @@ def make(name: str, folder: Path, base: Path) -> Path:
 def answering(folder: Path, at: Path, serve: Serve, oidc: Oidc | None = None) -> Iterator[tuple[int, Service]]:
     """The port of a server of the model folder, in a thread of this process; the keys are in `at`."""
     file = at / "endpoint.json"
-    one = (endpoint.one(Workspace.open(Profile(workspace=str(at / "workspace"))), str(folder)),)
+    workspace = Workspace.open(Profile(workspace=str(at / "workspace")))
+    one = (endpoint.one(workspace, str(folder)),)
     file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
-    service = Service(file, serve, "auto", 2)
+    service = Service(file, serve, "auto", 2, workspace.online)
     app = make_app(service, Access(at / "keys.json", oidc), None)
     config = uvicorn.Config(
         app, http=connection.Connection, ws="none", proxy_headers=False, log_config=None, access_log=False

@@ -121,6 +121,10 @@ class Busy(LakewrightError):
     pass
 
 
+class NoStore(LakewrightError):
+    """The store of feature values does not answer."""
+
+
 class DiskError(LakewrightError):
     pass
 

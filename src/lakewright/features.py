@@ -4,6 +4,7 @@ from lakewright import features
 features.create("main.shop.daily", keys={"customer": "bigint"}, event_time="day", values={"spend": "double"})
 features.write("main.shop.daily", "spend.parquet")
 features.join("main.shop.orders", [{"table": "main.shop.daily"}], time="at", output="main.shop.training")
+features.publish("main.shop.daily")
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
     from lakewright.data.features import FeatureTable
     from lakewright.data.features.joining import Joined, Lookup
+    from lakewright.data.features.online import Published
     from lakewright.data.features.standing import Standing
     from lakewright.data.features.writing import Added
     from lakewright.data.lake.tables import Lake
 
-__all__ = ["create", "get", "join", "show", "status", "tables", "write"]
+__all__ = ["create", "get", "history", "join", "publish", "show", "status", "tables", "unpublish", "write"]
 
 
 def create(
@@ -128,11 +130,18 @@ def _lookup(lake: Lake, written: str | Mapping[str, Any]) -> Lookup:
 
 
 def get(
-    table: str, keys: Sequence[Mapping[str, Any]], *, at: datetime | None = None, profile: str | None = None
+    table: str,
+    keys: Sequence[Mapping[str, Any]],
+    *,
+    at: datetime | None = None,
+    online: bool = False,
+    profile: str | None = None,
 ) -> list[dict[str, Any]]:
     """The values of keys that were known at a time, by default now: each key with its values, null where none was.
+    `online`: those that were published, as a server reads them.
 
-    Raises NotFound for a table that is none, UsageError for a key that lacks a column or has another.
+    Raises NotFound for a table that is none, or was not published, UsageError for a key that lacks a column or has
+    another.
     """
     import pyarrow as pa
 
@@ -140,24 +149,71 @@ def get(
     from lakewright.data.features import TIME, feature_table
     from lakewright.data.features.joining import values_at
 
-    lake = opened(profile).lake
-    known = feature_table(lake, table)
-    for each in keys:
-        if set(each) != set(known.keys):
-            raise UsageError(
-                f"{dict(each)} is no key of {known.name}, whose keys are {', '.join(known.keys)}",
-                f"write {' '.join(f'{key}=VALUE' for key in known.keys)}",
-            )
-    try:
-        columns = {key: pa.array([each[key] for each in keys], known.key_types[key]) for key in known.keys}
-    except (pa.ArrowException, TypeError, ValueError) as failure:
-        raise UsageError(
-            f"a key of {known.name} does not fit: {failure}", "give it in the type of its column"
-        ) from None
+    workspace = opened(profile)
+    if online:
+        from lakewright.data.features.online.lookups import values_online
+
+        if at is not None:
+            raise UsageError("the online store has only the values that are known now", "leave out at, or online")
+        return values_online(workspace.online(), table, keys)
+    known = feature_table(workspace.lake, table)
+    columns = _key_columns(known, keys)
     when = (at or datetime.now(UTC)).astimezone(UTC)
     time = "as of"
     rows = pa.table({**columns, time: pa.array([when] * len(keys), TIME)})
-    return list(values_at(lake, known, rows, time).drop_columns([time]).to_pylist())
+    return list(values_at(workspace.lake, known, rows, time).drop_columns([time]).to_pylist())
+
+
+def history(table: str, key: Mapping[str, Any], *, profile: str | None = None) -> list[dict[str, Any]]:
+    """All rows of a key, in the order of their events. Raises NotFound for a table that is none, UsageError for a key
+    that lacks a column or has another."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.data.features.history import history as of_key
+
+    lake = opened(profile).lake
+    known = feature_table(lake, table)
+    columns = _key_columns(known, [key])
+    return list(of_key(lake, known, {name: column[0] for name, column in columns.items()}).to_pylist())
+
+
+def _key_columns(table: FeatureTable, keys: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    for each in keys:
+        if set(each) != set(table.keys):
+            raise UsageError(
+                f"{dict(each)} is no key of {table.name}, whose keys are {', '.join(table.keys)}",
+                f"write {' '.join(f'{key}=VALUE' for key in table.keys)}",
+            )
+    try:
+        return {key: pa.array([each[key] for each in keys], table.key_types[key]) for key in table.keys}
+    except (pa.ArrowException, TypeError, ValueError) as failure:
+        raise UsageError(
+            f"a key of {table.name} does not fit: {failure}", "give it in the type of its column"
+        ) from None
+
+
+def publish(table: str, *, profile: str | None = None) -> Published:
+    """Put the values of each key that are known now into the profile's online store, in place of those that were
+    there: a server reads them by key alone.
+
+    Raises NotFound for a table that is none, UsageError for values that no store holds, DataError where the store holds
+    later ones, NoStore where it does not answer.
+    """
+    from lakewright.api.places import opened
+    from lakewright.data.features.online.publishing import publish as into
+
+    workspace = opened(profile)
+    return into(workspace.lake, table, workspace.online(), datetime.now(UTC))
+
+
+def unpublish(table: str, *, profile: str | None = None) -> None:
+    """Delete a table's values from the profile's online store. Raises NotFound where it has none."""
+    from lakewright.api.places import opened
+    from lakewright.data.features.online import remove
+
+    remove(opened(profile).online(), table)
 
 
 def show(table: str, *, profile: str | None = None) -> FeatureTable:
@@ -177,10 +233,12 @@ def tables(*, profile: str | None = None) -> Sequence[FeatureTable]:
 
 
 def status(table: str, *, profile: str | None = None) -> Standing:
-    """Rows, keys, newest times, keys whose newest values are too old, and the share of rows without each value."""
+    """Rows, keys, newest times, keys whose newest values are too old, the share of rows without each value, and what
+    the profile's online store holds of the table."""
     from lakewright.api.places import opened
     from lakewright.data.features import feature_table
     from lakewright.data.features.standing import standing
 
-    lake = opened(profile).lake
-    return standing(lake, feature_table(lake, table), datetime.now(UTC))
+    workspace = opened(profile)
+    known = feature_table(workspace.lake, table)
+    return standing(workspace.lake, known, datetime.now(UTC), workspace.online().published(known.name))

@@ -1,9 +1,9 @@
 """How a name in a project file becomes code: through installed entry points, ours and everybody's alike.
 
-A new source, task, learner, step, runtime, target, catalog or kind of workers is one file plus one line under
-`[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams are in this file, each with the
-protocol that its implementations follow, because settings and data also look up tasks and learners, whose wings they
-may not import.
+A new source, task, learner, step, runtime, target, catalog, online store or kind of workers is one file plus one line
+under `[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams are in this file, each
+with the protocol that its implementations follow, because settings and data also look up tasks and learners, whose
+wings they may not import.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from lakewright.errors import ModelError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from lakewright.data.features.online import OnlineStore
     from lakewright.data.lake.catalogs import Catalog
     from lakewright.data.sources import Source
     from lakewright.evaluation.metrics import Meaning
@@ -77,6 +78,7 @@ def _loaded(seam: str, name: str) -> Any:
 SOURCES: Seam[Source] = Seam("sources")
 CATALOGS: Seam[type[Catalog]] = Seam("catalogs")
 WORKERS: Seam[type[Workers]] = Seam("workers")
+STORES: Seam[type[OnlineStore]] = Seam("stores")
 TASKS: Seam[type[Task]] = Seam("tasks")
 LEARNERS: Seam[Learner] = Seam("learners")
 STEPS: Seam[type[Step]] = Seam("steps")

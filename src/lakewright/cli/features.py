@@ -125,17 +125,55 @@ def get_values(
     table: Table,
     key: Annotated[list[str], typer.Argument(metavar="KEY", help="COLUMN=VALUE of the key; all its columns")],
     at: Annotated[str | None, typer.Option(help="as of this time, ISO 8601 (UTC without a zone); default: now")] = None,
+    online: Annotated[bool, typer.Option("--online", help="those that were published, as a server reads them")] = False,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the values of a key that were known at a time."""
     from lakewright import features as of_lake
 
-    written: dict[str, Any] = _pairs(key, "=", "KEY", "COLUMN=VALUE")
-    types = of_lake.show(table, profile=profile).key_types
-    given = {name: _whole(value) if "int" in str(types.get(name)) else value for name, value in written.items()}
-    (values,) = of_lake.get(table, [given], at=_time(at), profile=profile)
+    given = _key(table, key, profile)
+    (values,) = of_lake.get(table, [given], at=_time(at), online=online, profile=profile)
     print_rows([values], as_json, "values")
+
+
+@features.command("history", epilog="Example: lakewright features history main.shop.daily customer=7")
+def show_history(
+    table: Table,
+    key: Annotated[list[str], typer.Argument(metavar="KEY", help="COLUMN=VALUE of the key; all its columns")],
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print all values that a key ever had, in the order of events."""
+    from lakewright import features as of_lake
+
+    print_rows(of_lake.history(table, _key(table, key, profile), profile=profile), as_json, "rows")
+
+
+@features.command("publish", epilog="Example: lakewright features publish main.shop.daily")
+def publish_values(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """Put the newest values of each key into the online store.
+
+    A server then predicts for a row that has the key alone.
+    """
+    from lakewright import features as of_lake
+
+    give_back()
+    with stoppable("the online store has what it had before", "run the same command again"):
+        published = of_lake.publish(table, profile=profile)
+    if as_json:
+        print_json(published.model_dump())
+    else:
+        print(f"{published.table}@v{published.version}: {published.entries:,} keys online, as of {published.as_of}")
+
+
+@features.command("unpublish", epilog="Example: lakewright features unpublish main.shop.daily")
+def unpublish_values(table: Table, profile: ProfileName = None) -> None:
+    """Delete a table's values from the online store."""
+    from lakewright import features as of_lake
+
+    of_lake.unpublish(table, profile=profile)
+    print(f"{table} is no longer online")
 
 
 @features.command("list", epilog="Example: lakewright features list --json")
@@ -172,13 +210,24 @@ def show_status(table: Table, profile: ProfileName = None, as_json: AsJson = Fal
         print_json(standing)
         return
     for name, value in standing.items():
-        if name not in ("missing", "findings"):
+        if name not in ("missing", "online", "findings"):
             print(visible(f"{name}: {'' if value is None else value}"))
+    if (online := standing["online"]) is not None:
+        print(f"online: version {online['version']}, {online['entries']:,} keys, as of {online['as_of']}")
     print_rows(
         [{"value": name, "missing": f"{share:.1%}"} for name, share in standing["missing"].items()], False, "values"
     )
     for finding in standing["findings"]:
         print(f"- {finding['detail']}")
+
+
+def _key(table: str, written: Iterable[str], profile: str | None) -> dict[str, Any]:
+    """The key, with whole numbers as such."""
+    from lakewright import features as of_lake
+
+    types = of_lake.show(table, profile=profile).key_types
+    pairs = _pairs(written, "=", "KEY", "COLUMN=VALUE")
+    return {name: _whole(value) if "int" in str(types.get(name)) else value for name, value in pairs.items()}
 
 
 def _pairs(written: Iterable[str], mark: str, option: str, form: str) -> dict[str, str]:

@@ -73,15 +73,18 @@ def write_description(
     features: str,
     run: str,
     unlabeled: str | None = None,
+    lookups: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """model.json: `task` is the task's description; table, features and the table of rows without a truth, if there is
-    one, are pinned at their versions."""
+    one, are pinned at their versions. `lookups` name the feature tables whose values are inputs: table, keys, values,
+    as `lookups_of` returns them."""
     header = {"format": FORMAT, "lakewright": lakewright.__version__}
     origin = {
         "table": table,
         **({} if unlabeled is None else {"unlabeled": unlabeled}),
         "features": features,
         "run": run,
+        **({"lookups": lookups} if lookups else {}),
     }
     _write(folder / MODEL, {**header, "name": name, "task": task, "learner": learner, **origin})
 
@@ -257,6 +260,13 @@ def describe(folder: Path) -> dict[str, Any]:
                 f"use the lakewright that made it ({described.get('lakewright', 'unknown')}), or train again",
             )
         return {**described, "task": {**described["task"]}, "learner": str(described["learner"])}
+
+
+def lookups_of(folder: Path) -> list[dict[str, Any]]:
+    """The feature tables whose values are inputs of the model, each a mapping: `table` at the version that it was
+    learned from, `keys` (the table's key → its column of a row), `values` (value → input)."""
+    with working(folder):
+        return [{**each} for each in describe(folder).get("lookups", ())]
 
 
 def _manifest(folder: Path) -> bytes:

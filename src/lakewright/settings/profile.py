@@ -144,6 +144,12 @@ class CatalogSettings(Settings):
     name: str
 
 
+class StoreSettings(Settings):
+    """The settings that every online store has; `name` picks the rest."""
+
+    name: str
+
+
 class WorkersSettings(Settings):
     """The settings that every kind of workers has; `name` picks the rest."""
 
@@ -155,6 +161,7 @@ PICKED: dict[str, plugins.Seam[Any]] = {
     "target": plugins.TARGETS,
     "catalog": plugins.CATALOGS,
     "workers": plugins.WORKERS,
+    "online": plugins.STORES,
 }
 
 
@@ -195,6 +202,12 @@ class Profile(Settings):
         default="duckdb",
         description="what runs SQL statements, with the same answers: DuckDB on this machine, or the Spark cluster of "
         "`workers`",
+    )
+    online: SerializeAsAny[StoreSettings] = Field(
+        default={"name": "sqlite"},
+        validate_default=True,
+        description="where published feature values are read by key: a store's name, or a mapping of its name and its "
+        "settings",
     )
     training: TrainingSettings = Field(
         default=TrainingSettings(), description="how many processes train one network together"
@@ -317,7 +330,7 @@ def _and_above(folder: Path) -> list[Path]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of profiles.yml for the targets, catalogs and workers installed."""
+    """The JSON Schema of profiles.yml for the targets, catalogs, workers and online stores installed."""
     kinds = {key: [seam.find(name).settings for name in seam.names()] for key, seam in PICKED.items()}
     models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
     places, schema = models_json_schema(models)
@@ -387,4 +400,7 @@ def _placed(profile: Profile, base: Path) -> Profile:
     if profile.serve.keys is not None:
         keys = str((base / Path(profile.serve.keys).expanduser()).resolve())
         changes["serve"] = profile.serve.model_copy(update={"keys": keys})
+    if (file := getattr(profile.online, "file", None)) is not None:
+        online = str((base / Path(file).expanduser()).resolve())
+        changes["online"] = profile.online.model_copy(update={"file": online})
     return profile.model_copy(update=changes)

@@ -8,6 +8,7 @@ records/         one JSON a finished stage, by the hash of all it depended on
 work/            a stage's files while it works: checkpoints, half-made folders
 models/          sealed model folders            recipes/     fitted recipes
 runs/RUN_ID/     what a run left (run_folder.py)
+online.sqlite    feature values by key, unless `online` names another store
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split
 tune/NAME/       a search: its trials, and what it found
@@ -39,6 +40,7 @@ from lakewright.workspace.run_folder import RunFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.features.online import OnlineStore
     from lakewright.data.lake.sql import RunsSql
     from lakewright.data.lake.tables import Lake
     from lakewright.records import TableVersion
@@ -147,6 +149,11 @@ class Workspace:
         """Those of the profile. Raises UsageError where they cannot be reached."""
         settings = self.profile.workers
         return plugins.WORKERS.find(settings.name).open(settings, self.threads)
+
+    def online(self) -> OnlineStore:
+        """The profile's store of published feature values. Raises NoStore where it cannot be opened."""
+        settings = self.profile.online
+        return plugins.STORES.find(settings.name).open(settings, self.folder)
 
     def sql(self, query: str) -> pa.Table | TableVersion:
         """Run one SQL statement where the profile says: see `lakewright.data.lake.sql.run_sql`."""

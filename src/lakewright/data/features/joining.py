@@ -147,22 +147,25 @@ def with_values(
 def _found(rows: pa.Table, time: str, lookup: Lookup, stored: pa.RecordBatchReader) -> tuple[pa.Table, pa.Array]:
     """The feature table's rows of the keys that are asked for, and for each row its place among them, or null. DuckDB
     joins keys and times alone: a value goes from one table to the other as it is."""
-    table, keys, event = lookup.table, listed(lookup.table.keys), quoted(lookup.table.event_time)
+    table = lookup.table
     moment = rows[time].cast(pa.timestamp("us")) if pa.types.is_date(rows[time].type) else rows[time]
     columns = {"row": pa.array(np.arange(len(rows))), "moment": moment.cast(TIME)}
-    given = pa.table(columns | {f"key {key}": rows[lookup.keys[key]] for key in table.keys})
+    numbered = [f"key {number}" for number in range(len(table.keys))]
+    given = pa.table(columns | {name: rows[lookup.keys[key]] for name, key in zip(numbered, table.keys, strict=True)})
     with session() as connection:
         connection.register("given", given)
         connection.register("stored", stored)
-        on = " AND ".join(f"s.{quoted(key)} = given.{quoted(f'key {key}')}" for key in table.keys)
+        on = " AND ".join(
+            f"s.{quoted(key)} = given.{quoted(name)}" for name, key in zip(numbered, table.keys, strict=True)
+        )
         asked = connection.sql(
             f"SELECT {listed(lookup.columns)} FROM stored s SEMI JOIN given ON {on}"
         ).to_arrow_table()
-        identity = asked.select(list(table.identity)).append_column("place", pa.array(np.arange(len(asked))))
-        connection.register("asked", identity)
+        connection.register("asked", _identified(asked, table, numbered))
+        on = " AND ".join(f"s.{quoted(name)} = given.{quoted(name)}" for name in numbered)
         query = (
-            f"SELECT given.row, s.place, given.moment, s.{event} AS event FROM given "
-            f'ASOF JOIN ({_known(table, keys)}) s ON {on} AND given.moment >= s."known from"'
+            f"SELECT given.row, s.place, given.moment, s.event FROM given "
+            f'ASOF JOIN ({_known(table, listed(numbered))}) s ON {on} AND given.moment >= s."known from"'
         )
         if table.ttl is not None:
             query = f"SELECT * FROM ({query}) WHERE event >= moment - to_microseconds({table.ttl // MICROSECOND})"
@@ -172,18 +175,24 @@ def _found(rows: pa.Table, time: str, lookup: Lookup, stored: pa.RecordBatchRead
     return asked, pa.array(places, mask=places < 0)
 
 
+def _identified(rows: pa.Table, table: FeatureTable, keys: Sequence[str]) -> pa.Table:
+    """Keys, times and place of each row, under names of our own: a key may be called `place`."""
+    names = [*keys, "event", *(["known"] if table.known_at is not None else [])]
+    return (
+        rows.select(list(table.identity)).rename_columns(names).append_column("place", pa.array(np.arange(len(rows))))
+    )
+
+
 def _known(table: FeatureTable, keys: str) -> str:
     """The rows of `asked`, each with the time from which it is known; without those that a later event supersedes
     before they are known."""
-    event = quoted(table.event_time)
     if table.known_at is None:
-        return f'SELECT *, {event} AS "known from" FROM asked'
-    known = quoted(table.known_at)
+        return 'SELECT *, event AS "known from" FROM asked'
     return (
-        f'SELECT * FROM (SELECT *, greatest({event}, {known}) AS "known from" FROM asked) '
-        f'QUALIFY {event} >= max({event}) OVER (PARTITION BY {keys} ORDER BY "known from", {event}, {known} '
+        'SELECT * FROM (SELECT *, greatest(event, known) AS "known from" FROM asked) '
+        f'QUALIFY event >= max(event) OVER (PARTITION BY {keys} ORDER BY "known from", event, known '
         f'ROWS UNBOUNDED PRECEDING) AND row_number() OVER (PARTITION BY {keys}, "known from" '
-        f"ORDER BY {event} DESC, {known} DESC) = 1"
+        f"ORDER BY event DESC, known DESC) = 1"
     )
 
 

@@ -13,6 +13,7 @@ from lakewright.data.lake.names import quoted
 from lakewright.records import Finding, TableVersion
 
 if TYPE_CHECKING:
+    from lakewright.data.features.online import Published
     from lakewright.data.lake.tables import Lake
 
 SCARCE = 0.5  # share of rows without a value from which a finding says so
@@ -28,18 +29,20 @@ class Standing:
     last_known: datetime | None  # when the newest value was known
     expired: int  # keys whose newest values are older than the table's time to live
     missing: Mapping[str, float]  # value → share of the rows that are without it
+    online: Published | None  # what the online store holds; None: the table was not published
     findings: Sequence[Finding]
 
     def as_json(self) -> dict[str, Any]:
         return {
             **asdict(self),
             "table": str(self.table),
+            "online": None if self.online is None else self.online.model_dump(),
             "findings": [each.model_dump() for each in self.findings],
             **{name: _iso(getattr(self, name)) for name in ("first_event", "last_event", "last_known")},
         }
 
 
-def standing(lake: Lake, table: FeatureTable, now: datetime) -> Standing:
+def standing(lake: Lake, table: FeatureTable, now: datetime, online: Published | None) -> Standing:
     version = lake.version(table.name)
     event = quoted(table.event_time)
     known = event if table.known_at is None else f"greatest({event}, {quoted(table.known_at)})"
@@ -73,8 +76,19 @@ def standing(lake: Lake, table: FeatureTable, now: datetime) -> Standing:
         last_known=last_known,
         expired=int(expired),
         missing={name: count / rows if rows else 0.0 for name, count in absent.items()},
-        findings=_findings(int(rows), int(keys), int(expired), absent),
+        online=online,
+        findings=[*_findings(int(rows), int(keys), int(expired), absent), *_behind(version, online)],
     )
+
+
+def _behind(version: TableVersion, online: Published | None) -> list[Finding]:
+    if online is None or online.version == version.version:
+        return []
+    detail = (
+        f"The online store holds {online.table}@v{online.version}, as of {online.as_of}, and the table is at version "
+        f"{version.version}. Publish it: lakewright features publish {online.table}."
+    )
+    return [Finding(name="online_behind", count=version.version - online.version, detail=detail)]
 
 
 def _findings(rows: int, keys: int, expired: int, absent: Mapping[str, int]) -> list[Finding]:

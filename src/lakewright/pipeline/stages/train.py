@@ -120,6 +120,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         features=str(prepared.features),
         unlabeled=None if prepared.unlabeled is None else str(prepared.unlabeled),
         run=workspace.run_id,
+        lookups=_lookups(project, workspace),
     )
     write_project(folder, project.resolved)
     write_training(folder, fitted.history, details)
@@ -154,6 +155,14 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         validation={name: value for name, value in validation.items() if value == value},
         details=details,
     )
+
+
+def _lookups(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
+    """What the model folder says of them: whoever has a row's key can look its values up."""
+    from lakewright.data.features.joining import Lookup
+
+    lookups = [Lookup.of(workspace.lake, each.table, each.keys, each.values) for each in project.features]
+    return [{"table": str(each.version), "keys": dict(each.keys), "values": dict(each.values)} for each in lookups]
 
 
 def take_part(project: Project, workspace: Workspace, prepared: Prepared) -> None:

@@ -223,7 +223,7 @@ def _application(workspace: Workspace, server: Server, started: Endpoint | None 
     redact = requestlog.redaction(options.redact)
     file = endpoint.place(workspace, server.endpoint)
     with ThreadPoolExecutor(1) as pool:  # hash the model's files and import the web framework, one core each
-        opening = pool.submit(Service, file, options, server.runtime, workspace.threads, started)
+        opening = pool.submit(Service, file, options, server.runtime, workspace.threads, workspace.online, started)
         from lakewright.service.server.app import make_app
 
         service = opening.result()

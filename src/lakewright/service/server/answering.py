@@ -35,6 +35,7 @@ class Answering:
         """The predictions for a request's rows, `values`; counted, and logged with their confidence."""
         incoming: Incoming = request.scope["incoming"]
         incoming.served = served
+        values, _ = await self.service.completed(served, values)
         return await self._predicted(incoming, served, self.service.read(served.model, values))
 
     async def predict_table(
@@ -46,6 +47,7 @@ class Answering:
         incoming: Incoming = request.scope["incoming"]
         incoming.served = served
         task = served.model.single.task
+        values, _ = await self.service.completed(served, values)
         rows = self.service.read(served.model, values)
         if not isinstance(rows, Gathered) or self.log is not None:  # the log keeps each row
             return of_predictions(task, await self._predicted(incoming, served, rows))

@@ -28,7 +28,7 @@ WHY = {
     413: "Too many rows, bytes or characters",
     415: "Another content type, charset or encoding is needed",
     429: "Too many requests or rows: try again after the seconds of Retry-After",
-    503: "The server is stopping",
+    503: "The server is stopping, or the store of feature values does not answer",
     504: "The deadline passed",
 }
 POSTED = (400, 401, 408, 413, 415, 429, 503, 504)
@@ -229,7 +229,11 @@ def _row(model: Model) -> Document:
     needed = [] if words else _needed(model, ("text",))
     if not requires_text(model.inputs) and not texts:  # a row of a table has every input
         needed = list(model.inputs)
-    row = _object({name: kinds[kind] for name, kind in model.inputs.items()}, needed)
+    keys: Document = {column: {} for lookup in model.lookups for column in lookup["keys"].values()}
+    if keys:  # with which the values may be left out
+        looked_up = {name for lookup in model.lookups for name in lookup["values"].values()}
+        needed = [name for name in needed if name not in looked_up]
+    row = _object({**keys, **{name: kinds[kind] for name, kind in model.inputs.items()}}, needed)
     if not requires_text(model.inputs) and texts:  # or a text, beside which others may be left out
         alone = [{"required": [name], "properties": {name: STRING}} for name in texts]
         row["anyOf"] = [{"required": list(model.inputs)}, *alone]

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from lakewright.data.rows.gathered import Gathered
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.errors import DataError, ModelError
-from lakewright.model.folder import SAMPLES, TRAIN_AGAIN, describe, project_of, samples_of, serving, working
+from lakewright.model.folder import (
+    SAMPLES,
+    TRAIN_AGAIN,
+    describe,
+    lookups_of,
+    project_of,
+    samples_of,
+    serving,
+    working,
+)
 from lakewright.model.predictor import Predictor
 from lakewright.records import ModelVersion
 
@@ -45,6 +54,8 @@ class Model:
     """The values that `/model` shows."""
     samples: Sequence[Row]
     reads_columns: bool
+    lookups: Sequence[Mapping[str, Any]]
+    """Feature tables whose values a row may leave out: `model.folder.lookups_of`."""
 
     @classmethod
     def open(cls, folder: Path, version: ModelVersion | None, runtime: str, threads: int) -> Model:
@@ -66,6 +77,7 @@ class Model:
                 _check(predictor, samples.rows, expected)
             name = version.name if version else f"{project['schema']}.{project['name']}"
             base_model = project["train"].get("base_model")
+            lookups = lookups_of(folder)
         number = str(version.version) if version else single.digest[:12]
         tags = version.tags if version else {}
         about = {
@@ -80,8 +92,9 @@ class Model:
             "base_model": base_model,
             "metrics": {key.removeprefix("metric."): float(tags[key]) for key in tags if key.startswith("metric.")},
             "table": tags.get("lakewright.table"),
+            **({"lookups": lookups} if lookups else {}),
         }
-        return cls(name, number, single, many, about, samples.rows, many.reads_columns)
+        return cls(name, number, single, many, about, samples.rows, many.reads_columns, lookups)
 
     @property
     def digest(self) -> str:

@@ -44,6 +44,12 @@ class Metrics:
         self.abstained = Counter(
             "lakewright_abstained", "Rows below the least confidence", ["version"], registry=registry
         )
+        self.unknown_values = Counter(
+            "lakewright_unknown_values",
+            "Inputs of which no feature table had a value",
+            ["version", "input"],
+            registry=registry,
+        )
         self.switches = Counter(
             "lakewright_switches", "Replacements of the served models", ["outcome"], registry=registry
         )

@@ -74,6 +74,16 @@ class Draining(Refused):
         return {"Retry-After": "1"}
 
 
+class NoValues(Refused):
+    """503: the store of feature values does not answer."""
+
+    status = 503
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
+
 class Late(Refused):
     status = 504
 

@@ -9,28 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.gathered import Gathered, gathered
 from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.data.rows.request import read_row
-from lakewright.errors import LakewrightError, of_disk
+from lakewright.errors import LakewrightError, NoStore, of_disk
 from lakewright.service.server import endpoint
 from lakewright.service.server.answers import Answers, key_of
 from lakewright.service.server.batching import Batches
 from lakewright.service.server.endpoint import Endpoint
 from lakewright.service.server.model import Model, Part
 from lakewright.service.server.prometheus import Metrics
-from lakewright.service.server.refusals import TooLarge
+from lakewright.service.server.refusals import NoValues, TooLarge
 from lakewright.settings.profile import Serve
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.features.online import OnlineStore
+    from lakewright.data.features.online.lookups import Lookups
+
+V = TypeVar("V")  # a request's rows: mappings, or columns
 LOG = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at the endpoint's file
 COLUMNS_FROM = 17  # rows of a JSON request: more than one batch of rows, by the default of serve.batch_rows
@@ -45,13 +50,24 @@ class Served:
     name: str
     model: Model
     percent: int
+    lookups: Lookups | None  # None: the model reads no feature table
 
 
 class Service:
-    def __init__(self, file: Path, serve: Serve, runtime: str, threads: int, started: Endpoint | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        serve: Serve,
+        runtime: str,
+        threads: int,
+        online: Callable[[], OnlineStore],
+        started: Endpoint | None = None,
+    ) -> None:
         """Opens the models that the endpoint's file names, or those of `started`, which is written to the file after
-        the models passed their check. Raises ModelError if one cannot be served."""
+        the models passed their check. `online` opens the store of feature values, if a model looks some up. Raises
+        ModelError if one cannot be served."""
         self.serve, self.metrics = serve, Metrics()
+        self._online = online
         self._file, self._runtime, self._threads = file, runtime, threads
         self._changed = 0 if started else file.stat().st_mtime_ns
         self.variants = self._opened(started or endpoint.parse(file), ())
@@ -89,6 +105,28 @@ class Service:
             if place < 0:
                 return variant
         return self.variants[-1]
+
+    async def completed(self, served: Served, values: V) -> tuple[V, Mapping[int, list[str]]]:
+        """The rows of a request with the feature values that they leave out, looked up by their keys, and by row the
+        inputs of which no value is known. Raises DataError for a key that is none, NoValues if the store is away."""
+        lookups = served.lookups
+        if lookups is None:
+            return values, {}
+        if isinstance(values, Sequence):
+            if not lookups.lacks(values):
+                return values, {}
+            self._check_rows(len(values))
+            look_up: Callable[[], Any] = partial(lookups.completed, values)
+        else:
+            look_up = partial(lookups.completed_table, values)
+        try:
+            completed, unknown = await asyncio.to_thread(look_up) if lookups.store.remote else look_up()
+        except NoStore as failure:
+            raise NoValues(failure.cause, "try again, or send all inputs") from failure
+        for names in unknown.values():
+            for name in names:
+                self.metrics.unknown_values.labels(served.model.version, name).inc()
+        return completed, unknown
 
     def read(self, model: Model, values: Sequence[Any] | pa.RecordBatch) -> list[Row] | Gathered:
         """The rows of a request: from what a protocol reads, or from columns; as columns where the model computes them
@@ -174,14 +212,23 @@ class Service:
 
     def _opened(self, target: Endpoint, current: Sequence[Served]) -> tuple[Served, ...]:
         models = {str(variant.model.single.folder): variant.model for variant in current}
-        return tuple(
-            Served(
-                one.name,
-                models.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads),
-                one.percent,
-            )
-            for one in target.variants
-        )
+        opened = []
+        for one in target.variants:
+            model = models.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads)
+            opened.append(Served(one.name, model, one.percent, self._lookups(model)))
+        return tuple(opened)
+
+    def _lookups(self, model: Model) -> Lookups | None:
+        if not model.lookups:
+            return None
+        from lakewright.data.features.online.lookups import Lookups, lookups_in
+
+        lookups = Lookups(lookups_in(model.lookups, model.inputs), self._online(), model.inputs)
+        try:
+            lookups.check()
+        except LakewrightError as failure:  # a request that has all inputs is answered
+            LOG.warning("%s %s: %s; %s", model.name, model.version, failure.cause, failure.remedy)
+        return lookups
 
     def _computed(self, rows: int) -> None:
         self.metrics.batch_rows.observe(rows)

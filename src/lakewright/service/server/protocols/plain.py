@@ -98,11 +98,14 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
         served = answering.variant(request)
         if reasons:
             check_reasons(served.model.single, len(rows))
+        rows, unknown = await service.completed(served, rows)
         predictions = await answering.predict(request, served, rows)
         if reasons:
             predictions = await to_thread(served.model.single.explain, rows, predictions, reasons)
         limit = service.serve.least_confidence if least is None else least
         answers = answer(served.model.single.task, predictions, probabilities, limit)
+        for at, names in unknown.items():
+            answers[at]["unknown"] = names
         service.metrics.abstained.labels(served.model.version).inc(sum(one["abstain"] for one in answers))
         milliseconds = request.scope["incoming"].milliseconds
         return as_json({"predictions": answers, "model_version": served.model.version, "latency_ms": milliseconds})
