@@ -122,9 +122,9 @@ gate: {champion: false}
 """
 
 
-def write_project(folder: Path, project: str = PROJECT, rows: int = 300) -> None:
+def write_project(folder: Path, project: str = PROJECT, rows: int = 300, create: str = CREATE) -> None:
     """Whether a buyer keeps what was ordered depends on what was known of the buyer alone."""
-    features(CREATE)
+    features(create)
     spend = [
         f"{buyer},2024-01-0{day},2024-01-0{day}T12:00:00Z,{(buyer * 7 + day) % 20},x"
         for buyer in range(40)

@@ -104,6 +104,12 @@ class Model:
     def inputs(self) -> Mapping[str, Kind]:
         return self.single.task.inputs
 
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """What a row may hold: the inputs, and the keys by which some are looked up."""
+        keys: dict[str, Kind] = {column: "category" for each in self.lookups for column in each["keys"].values()}
+        return {**keys, **self.inputs}
+
     def compute(self, rows: Sequence[Row] | Part, alone: bool) -> list[Prediction] | pa.RecordBatch:
         if isinstance(rows, Part):
             predict = self.many.predict_gathered_table if rows.as_table else self.many.predict_gathered

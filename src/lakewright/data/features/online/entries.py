@@ -132,9 +132,11 @@ def _read(value: Any, name: str, kind: str) -> Any:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value:
+    """A text is one where a protocol has no numbers: CSV."""
+    number = int(value)
+    if isinstance(value, bool) or number != value and str(number) != value:
         raise ValueError
-    return int(value)
+    return number
 
 
 def _text(value: Any) -> str:

@@ -47,12 +47,14 @@ def newest(lake: Lake, table: FeatureTable, version: TableVersion, now: datetime
     """The places of the rows, in the table's order, that hold the values of each key that are known at this time."""
     keys = [f"key {number}" for number in range(len(table.keys))]
     times = ["event", "known"][: len(table.times)]
+    newest_first = ", ".join(f"{each} DESC" for each in times)
+    query = (
+        f"SELECT place FROM stored WHERE greatest({listed(times)}) <= TIMESTAMPTZ '{now.isoformat()}' "
+        f"QUALIFY row_number() OVER (PARTITION BY {listed(keys)} ORDER BY {newest_first}) = 1 ORDER BY place"
+    )
     with session() as connection:
         connection.register("stored", _numbered(lake.scan(version, table.identity), [*keys, *times]))
-        found = connection.sql(
-            f"SELECT place FROM stored WHERE greatest({listed(times)}) <= TIMESTAMPTZ '{now.isoformat()}' QUALIFY row_number() OVER "
-            f"(PARTITION BY {listed(keys)} ORDER BY {', '.join(f'{each} DESC' for each in times)}) = 1 ORDER BY place"
-        ).to_arrow_table()
+        found = connection.sql(query).to_arrow_table()
     places: NDArray[np.int64] = found["place"].to_numpy()
     return places
 

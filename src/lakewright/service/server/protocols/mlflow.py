@@ -189,9 +189,9 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
         body, most = await request.body(), service.serve.request_rows
         rows: Any
         if kind == "arrow":
-            rows = arrow.read(body, served.model.inputs, most, service.serve.request_bytes)
+            rows = arrow.read(body, served.model.columns, most, service.serve.request_bytes)
         else:
-            rows = read(body, kind, served.model.inputs, most)
+            rows = read(body, kind, served.model.columns, most)
         if accepts(request.headers.get("accept", ""), arrow.STREAM):
             table = await answering.predict_table(request, served, rows)
             return Response(arrow.answer(table), media_type=arrow.STREAM)
