@@ -13,6 +13,7 @@ import pytest
 import lakewright as lw
 import redis_server
 from conftest import Server, serving
+from lakewright.data.lake import parts
 from lakewright.errors import DataError, NotFound
 from story.test_features import CREATE, features, write_project
 
@@ -64,6 +65,8 @@ def answered(folder: Path, process: object) -> None:
         assert "no values of main.shop.daily" in server.log.read_text()
     assert "40 keys online" in features("publish main.shop.daily")
     lookup = {"table": "main.shop.daily@v1", "keys": {"customer": "buyer"}, "values": {"spend": "spent"}}
+    predicted = lw.predict(model, [{"buyer": 1, "price": 1}, {"buyer": 77, "price": 1}], explain=1)
+    assert "unknown" not in predicted[0] and predicted[1]["unknown"] == ["spent"] and predicted[0]["reasons"]
     with serving(model, folder=folder) as server:
         about = server.ask("GET", "/model").json
         assert about["lookups"] == [lookup]
@@ -169,3 +172,57 @@ def test_the_commands(learned: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         lw.features.unpublish("main.shop.daily")
     with pytest.raises(DataError):
         lw.features.get("main.shop.other", [{"customer": 1}], online=True)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_table_with_the_keys_is_scored(learned: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the values of each row's time; without a column of it, with those that are known now."""
+    monkeypatch.chdir(learned)
+    monkeypatch.setattr(parts, "ROWS", parts.GRID)
+    model, names = model_of(learned), ("plain", "joined", "timeless")
+    plain, joined, timeless = (f"main.shop.{name}{processes}" for name in names)
+    (learned / "profiles.yml").write_text(
+        f"profiles: {{local: {{workers: {{name: local, processes: {processes}}}}}}}\n"
+    )
+    lw.sql(
+        f"create table {plain} as select 'r' || n as id, (n % 41)::bigint as buyer, n % 5 as price, "
+        "timestamptz '2024-01-01 06:00:00+00' + to_days((n % 8)::int) as at from range(20000) t(n)"
+    )
+    lw.sql(f'create table {timeless} as select * exclude ("at") from {plain}')
+    lookup = "{table: main.shop.daily, keys: {customer: buyer}, values: {spend: spent}}"
+    features(f"join {plain} {joined} --time at --lookup", lookup)
+    expected = lw.score(model, joined)
+    scored = lw.score(model, plain, keep=["spent"])
+    assert (scored.rows, [str(each) for each in scored.features]) == (20_000, ["main.shop.daily@v1"])
+    assert scored.unknown == {"spent": without(joined)} and not expected.features
+    both = (
+        f"select count(*) from {plain}_predictions p join {joined}_predictions j using (record_id) "
+        f"join {joined} rows on rows.id = p.record_id "
+        "where p.label = j.label and p.confidence = j.confidence and p.spent is not distinct from rows.spent"
+    )
+    assert one(both) == 20_000
+    assert "main.shop.daily@v1" in lw.history(f"{plain}_predictions")[0]["properties"]["features"]
+
+    lw.score(model, timeless, keep=["spent"])
+    last = lw.features.get("main.shop.daily", [{"customer": 3}])[0]["spend"]
+    assert one(
+        f"select count(*) from {timeless}_predictions p join {timeless} t on t.id = p.record_id "
+        f"where buyer = 3 and spent = {last}"
+    ) == one(f"select count(*) from {timeless} where buyer = 3")
+    lw.sql(f"create table {plain}_keyless as select * exclude (buyer) from {plain}")
+    with pytest.raises(DataError, match="no column 'buyer', the key 'customer'"):
+        lw.score(model, f"{plain}_keyless")
+    lw.sql(f"create table {plain}_texts as select * replace (buyer::varchar as buyer) from {plain}")
+    with pytest.raises(DataError, match="cast one of them"):
+        lw.score(model, f"{plain}_texts")
+    (learned / "profiles.yml").unlink()
+
+
+def without(table: str) -> int:
+    return one(f"select count(*) from {table} where spent is null")
+
+
+def one(query: str) -> int:
+    rows = lw.sql(query)
+    assert isinstance(rows, pa.Table)
+    return int(rows.column(0)[0].as_py())

@@ -28,13 +28,24 @@ def predict(
 
     `model` is `models:/NAME@alias`, `models:/NAME/3` or a model folder; `load` opens it once for many calls.
     `explain`: each prediction has as many `reasons`, the inputs that weigh most, and the `method` that weighs them.
-    Raises UsageError if the model has none.
+    A row may have the key of a feature table in place of its values: they come from the profile's online store, and
+    `unknown` of the prediction names those that it does not have. Raises UsageError if the model has no reasons.
     """
     from lakewright.api.registry import load
+    from lakewright.model.folder import lookups_of
 
-    predictor, rows = load(model, profile=profile, runtime=runtime), list(rows)
-    predictions = predictor.predict(rows)
-    return predictor.explain(rows, predictions, explain) if explain else predictions
+    predictor, completed = load(model, profile=profile, runtime=runtime), list[Any](rows)
+    unknown: Mapping[int, list[str]] = {}
+    if described := lookups_of(predictor.folder):
+        from lakewright.data.features.online.lookups import Lookups, lookups_in
+
+        inputs = predictor.task.inputs
+        lookups = Lookups(lookups_in(described, inputs), opened(profile).online(), inputs)
+        completed, unknown = lookups.completed(completed)
+    predictions = predictor.predict(completed)
+    if explain:
+        predictions = predictor.explain(completed, predictions, explain)
+    return [{**each, "unknown": unknown[at]} if at in unknown else each for at, each in enumerate(predictions)]
 
 
 def score(

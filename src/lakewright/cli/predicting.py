@@ -169,6 +169,8 @@ def score(
     print(f"{scored.rows:,} rows → {scored.output} ({scored.output.rows:,} rows), by {scored.model}")
     if scored.without:
         print(f"{scored.without:,} of them have no input for the model: their prediction is null")
+    for name, count in scored.unknown.items():
+        print(f"{count:,} of them have no {name!r}: no feature table knew a value at their time")
     if scored.abstained:
         print(f"{scored.abstained:,} of them have a confidence below {least_confidence:g}: their abstain is true")
     if len(scored.parts) > 1:

@@ -31,6 +31,8 @@ from lakewright.data.lake.types import storable, within_years
 from lakewright.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from lakewright.data.lake.catalogs import Location
     from lakewright.data.lake.tables import Lake
     from lakewright.records import TableVersion
@@ -84,13 +86,18 @@ class Joined:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
+class Stored:
     """A lookup's table, as a worker reads it."""
 
     lookup: Lookup
     shape: Shape
     files: tuple[File, ...]
     location: Location
+
+    @classmethod
+    def of(cls, lake: Lake, lookup: Lookup) -> Self:
+        version = lookup.version
+        return cls(lookup, lake.shape(version, lookup.columns), tuple(lake.files(version)), lake.place(version))
 
     def rows(self) -> pa.RecordBatchReader:
         whole = Part(0, 0, tuple(Slice(file, 0, file.rows) for file in self.files))
@@ -111,7 +118,7 @@ class _Join:
     """The rows of a part with their values, as a file."""
 
     time: str  # the column of each row's time
-    stored: tuple[_Stored, ...]
+    stored: tuple[Stored, ...]
     schema: pa.Schema  # of what is written
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> _Done:
@@ -139,40 +146,39 @@ def with_values(
     """The rows with the values that were known at their time; each lookup with the rows of its feature table."""
     columns = {name: rows[name] for name in rows.column_names}
     for lookup, stored in lookups:
-        asked, places = _found(rows, time, lookup, stored)
-        columns |= {after: asked[before].take(places) for before, after in lookup.values.items()}
+        with session() as connection:
+            connection.register("stored", stored)
+            columns |= looked_up(rows, time, lookup, connection)
     return pa.table({each.name: columns[each.name].cast(each.type) for each in schema}, schema=schema)
 
 
-def _found(rows: pa.Table, time: str, lookup: Lookup, stored: pa.RecordBatchReader) -> tuple[pa.Table, pa.Array]:
-    """The feature table's rows of the keys that are asked for, and for each row its place among them, or null. DuckDB
-    joins keys and times alone: a value goes from one table to the other as it is."""
+def looked_up(rows: pa.Table, time: str, lookup: Lookup, connection: DuckDBPyConnection) -> dict[str, pa.ChunkedArray]:
+    """The values of a lookup for these rows, by the names that they get; `stored` is the feature table in DuckDB.
+
+    DuckDB joins keys and times alone: a value goes from one table to the other as it is.
+    """
     table = lookup.table
     moment = rows[time].cast(pa.timestamp("us")) if pa.types.is_date(rows[time].type) else rows[time]
     columns = {"row": pa.array(np.arange(len(rows))), "moment": moment.cast(TIME)}
     numbered = [f"key {number}" for number in range(len(table.keys))]
     given = pa.table(columns | {name: rows[lookup.keys[key]] for name, key in zip(numbered, table.keys, strict=True)})
-    with session() as connection:
-        connection.register("given", given)
-        connection.register("stored", stored)
-        on = " AND ".join(
-            f"s.{quoted(key)} = given.{quoted(name)}" for name, key in zip(numbered, table.keys, strict=True)
-        )
-        asked = connection.sql(
-            f"SELECT {listed(lookup.columns)} FROM stored s SEMI JOIN given ON {on}"
-        ).to_arrow_table()
-        connection.register("asked", _identified(asked, table, numbered))
-        on = " AND ".join(f"s.{quoted(name)} = given.{quoted(name)}" for name in numbered)
-        query = (
-            f"SELECT given.row, s.place, given.moment, s.event FROM given "
-            f'ASOF JOIN ({_known(table, listed(numbered))}) s ON {on} AND given.moment >= s."known from"'
-        )
-        if table.ttl is not None:
-            query = f"SELECT * FROM ({query}) WHERE event >= moment - to_microseconds({table.ttl // MICROSECOND})"
-        joined = connection.sql(f"SELECT row, place FROM ({query})").to_arrow_table()
-    places = np.full(len(rows), -1)
-    places[joined["row"].to_numpy()] = joined["place"].to_numpy()
-    return asked, pa.array(places, mask=places < 0)
+    connection.register("given", given)
+    on = " AND ".join(f"s.{quoted(key)} = given.{quoted(name)}" for name, key in zip(numbered, table.keys, strict=True))
+    query = f"SELECT {listed(lookup.columns)} FROM stored s SEMI JOIN given ON {on}"
+    asked = connection.sql(query).to_arrow_table()
+    connection.register("asked", _identified(asked, table, numbered))
+    on = " AND ".join(f"s.{quoted(name)} = given.{quoted(name)}" for name in numbered)
+    query = (
+        f"SELECT given.row, s.place, given.moment, s.event FROM given "
+        f'ASOF JOIN ({_known(table, listed(numbered))}) s ON {on} AND given.moment >= s."known from"'
+    )
+    if table.ttl is not None:
+        query = f"SELECT * FROM ({query}) WHERE event >= moment - to_microseconds({table.ttl // MICROSECOND})"
+    joined = connection.sql(f"SELECT row, place FROM ({query})").to_arrow_table()
+    found = np.full(len(rows), -1)
+    found[joined["row"].to_numpy()] = joined["place"].to_numpy()
+    places = pa.array(found, mask=found < 0)
+    return {after: asked[before].take(places) for before, after in lookup.values.items()}
 
 
 def _identified(rows: pa.Table, table: FeatureTable, keys: Sequence[str]) -> pa.Table:
@@ -200,7 +206,7 @@ def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.
     """The values that were known of these keys at their `time`, beside them and in their order."""
     version = lake.version(table.name)
     lookup = Lookup(table, version, {key: key for key in table.keys}, {each: each for each in table.values})
-    _check(version, keys.schema, time, [lookup])
+    check(version, keys.schema, time, [lookup])
     schema = storable(pa.schema([*keys.schema, *(pa.field(each, kind) for each, kind in table.values.items())]))
     return with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
 
@@ -220,13 +226,10 @@ def join(
     Raises DataError for columns that are not there or do not fit, UsageError for two of one name.
     """
     shape = lake.shape(rows)
-    _check(rows, shape.schema, time, lookups)
+    check(rows, shape.schema, time, lookups)
     if str(TableName.parse(output)[0]) in (rows.name, *(each.table.name for each in lookups)):
         raise UsageError(f"{output} is one of the tables that are joined", "name another table for the joined rows")
-    stored = tuple(
-        _Stored(each, lake.shape(each.version, each.columns), tuple(lake.files(each.version)), lake.place(each.version))
-        for each in lookups
-    )
+    stored = tuple(Stored.of(lake, each) for each in lookups)
     for each in stored:
         check_seen(workers, each.location)
     values = [pa.field(after, each.table.values[before]) for each in lookups for before, after in each.values.items()]
@@ -248,7 +251,8 @@ def join(
     return Joined(version, version.rows, counts, dict(hosts))
 
 
-def _check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lookup]) -> None:
+def check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lookup]) -> None:
+    """Raises DataError for columns that are not there or do not fit, UsageError for two of one name."""
     if time not in schema.names:
         raise DataError(f"{rows} has no column {time!r}, the time of its rows", nearest(time, schema.names))
     kind = schema.field(time).type

@@ -5,6 +5,7 @@ files become one commit, together with the note of how far the input is scored.
 
 rows          the rows that are not scored yet
 predictions   the columns that are written for a row
+values        what the rows lack and feature tables have
 work          a part of the rows → one file of predictions, on a worker
 ledger        how far an input is scored, committed with the predictions
 """
@@ -24,13 +25,14 @@ import pyarrow as pa
 from lakewright.data.lake.parts import GRID, ROWS, remove
 from lakewright.data.lake.portions import Portions
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.model.folder import project_of, working
+from lakewright.model.folder import lookups_of, project_of, working
 from lakewright.model.on_workers import OnWorkers
 from lakewright.records import ModelVersion, Record, TableVersion, plain
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
 from lakewright.service.scoring.predictions import Tally
 from lakewright.service.scoring.rows import Job, all_rows, new_rows
+from lakewright.service.scoring.values import Values
 from lakewright.service.scoring.work import Done, Work
 from lakewright.system.memory import trim
 
@@ -58,13 +60,19 @@ class Scored(Record):
     abstained: int  # of these, rows with less confidence than the least
     seconds: float  # reading, predicting and writing
     parts: dict[str, int]  # machine → the parts of the rows that it computed
+    features: list[TableVersion]  # feature tables whose values the rows were joined with
+    unknown: dict[str, int]  # input → rows of which these had no value
 
     @property
     def seconds_per_1000_rows(self) -> float:
         return self.seconds / self.rows * 1000 if self.rows else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        tables = {"input": str(self.input), "output": str(self.output)}
+        tables = {
+            "input": str(self.input),
+            "output": str(self.output),
+            "features": [str(each) for each in self.features],
+        }
         return {**plain(self), **tables, "seconds_per_1000_rows": self.seconds_per_1000_rows}
 
 
@@ -104,18 +112,22 @@ def score(
     version, folder = _located(workspace, model)
     with workspace.lock(f"score.{target}", f"scoring into {target}"):
         predictor = Predictor.open(folder, runtime, workspace.threads)
-        schema = lake.shape(pinned).schema
-        chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
+        schema, roles, workers = lake.shape(pinned).schema, _roles(folder), workspace.workers()
+        inputs = predictor.task.inputs
+        values = Values.of(
+            lake, pinned, schema, lookups_of(folder), inputs.keys() - columns.keys(), roles.get("event_time"), workers
+        )
+        beside = schema if values is None else pa.schema([*schema, *values.schema])
+        chosen = predictions.choose(inputs, beside, roles, columns, id, keep)
         _check_confidence(predictor, least_confidence)
         if explain:
             predictor.reasons  # noqa: B018 - raises UsageError where the model has none
-        into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities, explain > 0)
+        into = predictions.schema(predictor.task.prediction_columns(), chosen, beside, probabilities, explain > 0)
         name = version.at if version else str(folder)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         columns_read = predictions.fingerprint(chosen, into)
-        workers = workspace.workers()
         brought = workers.bring(folder)
-        tally, why, hosts, began = Tally(), list[str](), Counter[str](), time.monotonic()
+        tally, why, hosts, unknown, began = Tally(), list[str](), Counter[str](), Counter[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
             if progress is not None and not full:
@@ -140,6 +152,7 @@ def score(
                 least_confidence=least_confidence,
                 explain=explain,
                 job=job,
+                values=values,
             )
             done, total = job.begin, job.total
             with closing(_waves(workspace.lake, workers, work, target, commit_rows, explain)) as waves:
@@ -153,16 +166,20 @@ def score(
                         [each.file for each in wave],
                         mode="overwrite" if job.replaces and done == 0 else "append",
                         comment=f"Predictions for {pinned.name}",
+                        properties={} if values is None else {"features": ", ".join(map(str, values.versions))},
                         transactions=ledger.step(app, progress, after),
                     )
                     for each in wave:
                         tally += each.tally
+                        unknown += each.unknown
                         hosts[each.host] += 1
                     progress, done = after, after.rows
                     trim()
             if done == job.begin:  # no row: nothing was committed, so the same job would follow again
                 break
         seconds = time.monotonic() - began
+        if values is not None:
+            values.close()
         written = lake.version(target)
     scored = Scored(
         input=pinned,
@@ -175,6 +192,8 @@ def score(
         abstained=tally.abstained,
         seconds=seconds,
         parts=dict(hosts),
+        features=[] if values is None else values.versions,
+        unknown=dict(unknown),
     )
     if version is not None and scored.rows:
         from lakewright.registry.mlflow_process import note_scored
@@ -196,7 +215,7 @@ def _waves(
     portions = Portions(
         lake,
         job.table,
-        lake.shape(job.table, work.columns.names),
+        lake.shape(job.table, _columns_read(work)),
         workers,
         lambda part: None,
         output=output,
@@ -219,6 +238,14 @@ def _waves(
             yield complete
     finally:
         remove((each.file for each in wave), lake.place_to_write(output))
+
+
+def _columns_read(work: Work) -> list[str]:
+    """Those of the table, in its files."""
+    if work.values is None:
+        return work.columns.names
+    names = dict.fromkeys([*work.columns.names, *work.values.reads])
+    return [name for name in names if name not in work.values.schema.names]
 
 
 def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from lakewright.errors import DataError
 from lakewright.model.on_workers import OnWorkers
 from lakewright.service.scoring.predictions import Columns, Predicted, Scoring, Tally
 from lakewright.service.scoring.rows import Job
+from lakewright.service.scoring.values import Values
 
 if TYPE_CHECKING:
     from lakewright.system.progress import Advance
@@ -29,6 +31,7 @@ class Done:
     file: Written
     tally: Tally
     host: str
+    unknown: Counter[str]  # input → the part's rows of which no feature table has it
 
 
 @dataclass(eq=False)
@@ -42,6 +45,7 @@ class Work:
     least_confidence: float
     explain: int  # reasons a row
     job: Job
+    values: Values | None  # inputs that the table lacks
     abstained: int = 0  # of the rows so far, where the parts came back
     _last: tuple[tuple[str, int], Predicted] | None = None  # a window whose other rows are the next part's, often
 
@@ -51,18 +55,21 @@ class Work:
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> Done:
         """Scores a part."""
-        tally = Tally()
+        tally, unknown = Tally(), Counter[str]()
         self.model.predictor  # noqa: B018 - its errors come before a file is begun
-        file = portion.write(self._batches(portion, tally, advance), self.schema)
-        return Done(file, tally, socket.gethostname())
+        file = portion.write(self._batches(portion, tally, unknown, advance), self.schema)
+        return Done(file, tally, socket.gethostname(), unknown)
 
     def note(self, done: Done) -> str:
         """For the progress bar."""
         self.abstained += done.tally.abstained
         return _abstained(self.abstained)
 
-    def _batches(self, portion: Portion[None], tally: Tally, advance: Advance | None) -> Iterator[pa.RecordBatch]:
-        for window in portion.windows():
+    def _batches(
+        self, portion: Portion[None], tally: Tally, unknown: Counter[str], advance: Advance | None
+    ) -> Iterator[pa.RecordBatch]:
+        windows = portion.windows()
+        for window in windows if self.values is None else self.values.joined(windows, unknown):
             batch = self._batch(window, tally)
             if advance is not None:
                 advance(batch.num_rows, _abstained(self.abstained + tally.abstained))

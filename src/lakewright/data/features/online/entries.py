@@ -134,7 +134,7 @@ def _read(value: Any, name: str, kind: str) -> Any:
 def _whole(value: Any) -> int:
     """A text is one where a protocol has no numbers: CSV."""
     number = int(value)
-    if isinstance(value, bool) or number != value and str(number) != value:
+    if isinstance(value, bool) or value not in (number, str(number)):
         raise ValueError
     return number
 
