@@ -10,7 +10,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale bench-lake clean
+.PHONY: demo test axe chromium curl nginx node redis spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale bench-lake clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -31,7 +31,7 @@ $(DEMO) $(DEV):
 demo: $(DEMO)  ## a real run, from PyPI's data and encoder to a registered model
 	$(BIN)/lakewright run $(EXAMPLE)
 
-test: $(DEV) axe chromium curl nginx systemd  ## the whole suite but its slow part
+test: $(DEV) axe chromium curl nginx redis systemd  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
 test-slow: $(DEV) node strace spark
@@ -70,6 +70,9 @@ nginx:  # Debian starts it: a tester's machine is to have the program, not a web
 
 node:
 	$(call debian,npx,npm,compose.yml will not be checked and Azure's storage not be emulated)
+
+redis:  # as nginx: the program, not a server of Debian's
+	$(call debian,redis-server,redis-server,the tests of values in Redis will be skipped,&& { systemctl disable --now redis-server || true; })
 
 spark: $(DEV)  # pyspark is 450 MB, so it is in no other environment
 	$(PIP) --constraint constraints.txt $(SPARK)
@@ -127,8 +130,9 @@ bench-importance: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/
 bench-scale: $(DEV) spark  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/scale.py --data $(DATA)
 
-bench-lake: $(DEV)  ## feature tables beside DuckDB; writes docs/benchmarks.md
+bench-lake: $(DEV) redis  ## feature tables beside DuckDB, SQLite and Redis; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/lake.py
+	$(BIN)/python benchmarks/online.py
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py

@@ -261,6 +261,7 @@ def test_the_profile_table_is_the_schema() -> None:
         "target": "local",
         "catalog": "sqlite",
         "workers": "local",
+        "online": "sqlite",
     }.items():  # what more they hold, their name picks
         profile["properties"][key] = {"default": default}
     assert table("## profiles.yml") == dict(leaves(schema, profile))

@@ -88,9 +88,15 @@ def leaves(schema: dict[str, Any], part: dict[str, Any], at: str = "", given: An
 
 
 @pytest.mark.parametrize(
-    ("seam", "word"), [(plugins.TARGETS, "target"), (plugins.CATALOGS, "catalog"), (plugins.WORKERS, "workers")]
+    ("seam", "word"),
+    [
+        (plugins.TARGETS, "target"),
+        (plugins.CATALOGS, "catalog"),
+        (plugins.WORKERS, "workers"),
+        (plugins.STORES, "online"),
+    ],
 )
-def test_every_setting_of_a_target_a_catalog_and_workers(seam: plugins.Seam[Any], word: str) -> None:
+def test_every_setting_of_what_a_profile_picks(seam: plugins.Seam[Any], word: str) -> None:
     for name in seam.names():
         schema = seam.find(name).settings.model_json_schema()
         shown = {key.strip("`"): cell for key, _, cell in rows("profiles.md", f"## {word}, name: {name}")}

@@ -84,7 +84,7 @@ class RedisStore:
         if published.entries:
             pipe.persist(unfinished)
             pipe.unlink(PREFIX + table)  # a RENAME alone would delete it while everybody waits
-            pipe.rename(unfinished, PREFIX + table)
+            pipe.execute_command("RENAME", unfinished, PREFIX + table)
         else:
             pipe.unlink(PREFIX + table)
         pipe.set(PREFIX + table + ABOUT, published.model_dump_json())
