@@ -152,6 +152,9 @@ def test_a_project_learns_from_what_was_known(folder: Path) -> None:
     (finding,) = [each for each in prepared.findings if each.name == "values_not_known"]
     assert finding.count == sum(row % 41 == 40 for row in range(300)) and "'spent'" in finding.detail
     assert run.report.metrics["accuracy"].value > 0.9
+    page = Path(run.report.html).read_text(encoding="utf-8")
+    assert "customer = buyer: spend as spent; the last day that was known (loaded) at each row’s time" in page
+    assert "not older than 30 days" in page
     assert prepared.columns is not None and prepared.columns["numbers"] == ["spent", "price"]
 
     again = lw.run("project.yml")

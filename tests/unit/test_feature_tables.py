@@ -239,6 +239,15 @@ def test_joined_rows_are_those_of_brute_force(
     assert joined(lake, table)["spend"].to_pylist() == [brute(*each) for each in asked]
 
 
+def test_values_that_are_too_old_are_counted(lake: Lake) -> None:
+    table = daily(lake, ttl="5d")
+    added(lake, table, [(1, 1, 1, 1.0, "a"), (2, 1, 1, 2.0, "b")])
+    orders(lake, [(1, 6), (1, 6.001), (2, 30), (3, 3), (1, 0)])
+    lookup = Lookup.of(lake, DAILY, {"customer": "customer"})
+    done = join(lake, lake.version(ORDERS), "at", [lookup], TRAIN, ONE)
+    assert (done.too_old, done.without["spend"]) == ({DAILY: 2}, 4)
+
+
 def test_parts_of_two_processes_join_the_same(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     table = daily(lake)
     added(lake, table, [(key, day, day + key % 3, float(day), None) for key in range(20) for day in range(20)])

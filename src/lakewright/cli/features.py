@@ -111,13 +111,16 @@ def join_rows(
     with stoppable("nothing was written", "run the same command again"):
         joined = of_lake.join(rows, [_lookup(each) for each in lookup], time=time, output=output, profile=profile)
     if as_json:
-        parts = {"without": dict(joined.without), "parts": dict(joined.parts)}
+        parts = {"without": dict(joined.without), "too_old": dict(joined.too_old), "parts": dict(joined.parts)}
         print_json({"table": str(joined.table), "rows": joined.rows, **parts})
         return
     print(f"{joined.rows:,} rows → {joined.table}")
     for column, count in joined.without.items():
         if count:
             print(f"{visible(column)}: {count:,} rows without a value that was known at their time")
+    for table, count in joined.too_old.items():
+        if count:
+            print(f"{table}: {count:,} rows whose values were older than its time to live")
 
 
 @features.command("get", epilog="Example: lakewright features get main.shop.daily customer=7 --at 2026-01-31")

@@ -264,7 +264,8 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def lookups_of(folder: Path) -> list[dict[str, Any]]:
     """The feature tables whose values are inputs of the model, each a mapping: `table` at the version that it was
-    learned from, `keys` (the table's key → its column of a row), `values` (value → input)."""
+    learned from, `keys` (the table's key → its column of a row), `values` (value → its name in a row), the columns
+    `event_time` and `known_at`, and `ttl_seconds`."""
     with working(folder):
         return [{**each} for each in describe(folder).get("lookups", ())]
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 20  # of a part: each part reads the feature tables once
 WITHOUT = "without"  # the property of a commit of joined rows: value → rows without one
+TOO_OLD = "too old"  # the same: feature table → rows whose values were older than its time to live
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -82,6 +83,7 @@ class Joined:
     table: TableVersion
     rows: int
     without: Mapping[str, int]  # column → rows for which no value was known
+    too_old: Mapping[str, int]  # feature table → rows whose values were older than its time to live
     parts: Mapping[str, int]  # machine → parts that it joined
 
 
@@ -110,6 +112,7 @@ class Stored:
 class _Done:
     file: Written
     without: Counter[str]
+    too_old: Counter[str]
     host: str
 
 
@@ -122,15 +125,16 @@ class _Join:
     schema: pa.Schema  # of what is written
 
     def __call__(self, portion: Portion[None], advance: Advance | None) -> _Done:
-        without = Counter[str]()
-        file = portion.write(within_years(self._batches(portion, without, advance)), self.schema)
-        return _Done(file, without, socket.gethostname())
+        without, too_old = Counter[str](), Counter[str]()
+        file = portion.write(within_years(self._batches(portion, without, too_old, advance)), self.schema)
+        return _Done(file, without, too_old, socket.gethostname())
 
     def _batches(
-        self, portion: Portion[None], without: Counter[str], advance: Advance | None
+        self, portion: Portion[None], without: Counter[str], too_old: Counter[str], advance: Advance | None
     ) -> Iterator[pa.RecordBatch]:
         rows = pa.Table.from_batches(portion.read(), portion.shape.schema)
-        whole = with_values(rows, self.time, [(each.lookup, each.rows()) for each in self.stored], self.schema)
+        lookups = [(each.lookup, each.rows()) for each in self.stored]
+        whole = with_values(rows, self.time, lookups, self.schema, too_old)
         for stored in self.stored:
             for column in stored.lookup.values.values():
                 without[column] += whole.column(column).null_count
@@ -141,18 +145,25 @@ class _Join:
 
 
 def with_values(
-    rows: pa.Table, time: str, lookups: Sequence[tuple[Lookup, pa.RecordBatchReader]], schema: pa.Schema
+    rows: pa.Table,
+    time: str,
+    lookups: Sequence[tuple[Lookup, pa.RecordBatchReader]],
+    schema: pa.Schema,
+    too_old: Counter[str],
 ) -> pa.Table:
-    """The rows with the values that were known at their time; each lookup with the rows of its feature table."""
+    """The rows with the values that were known at their time; each lookup with the rows of its feature table. `too_old`
+    counts the rows whose values were older than their time to live, by table."""
     columns = {name: rows[name] for name in rows.column_names}
     for lookup, stored in lookups:
         with session() as connection:
             connection.register("stored", stored)
-            columns |= looked_up(rows, time, lookup, connection)
+            columns |= looked_up(rows, time, lookup, connection, too_old)
     return pa.table({each.name: columns[each.name].cast(each.type) for each in schema}, schema=schema)
 
 
-def looked_up(rows: pa.Table, time: str, lookup: Lookup, connection: DuckDBPyConnection) -> dict[str, pa.ChunkedArray]:
+def looked_up(
+    rows: pa.Table, time: str, lookup: Lookup, connection: DuckDBPyConnection, too_old: Counter[str]
+) -> dict[str, pa.ChunkedArray]:
     """The values of a lookup for these rows, by the names that they get; `stored` is the feature table in DuckDB.
 
     DuckDB joins keys and times alone: a value goes from one table to the other as it is.
@@ -172,11 +183,12 @@ def looked_up(rows: pa.Table, time: str, lookup: Lookup, connection: DuckDBPyCon
         f"SELECT given.row, s.place, given.moment, s.event FROM given "
         f'ASOF JOIN ({_known(table, listed(numbered))}) s ON {on} AND given.moment >= s."known from"'
     )
-    if table.ttl is not None:
-        query = f"SELECT * FROM ({query}) WHERE event >= moment - to_microseconds({table.ttl // MICROSECOND})"
-    joined = connection.sql(f"SELECT row, place FROM ({query})").to_arrow_table()
+    oldest = "moment" if table.ttl is None else f"moment - to_microseconds({table.ttl // MICROSECOND})"
+    joined = connection.sql(f"SELECT row, place, event >= {oldest} AS lives FROM ({query})").to_arrow_table()
+    lives = joined["lives"].to_numpy() if table.ttl is not None else np.ones(len(joined), np.bool_)
+    too_old[table.name] += int(len(lives) - lives.sum())
     found = np.full(len(rows), -1)
-    found[joined["row"].to_numpy()] = joined["place"].to_numpy()
+    found[joined["row"].to_numpy()[lives]] = joined["place"].to_numpy()[lives]
     places = pa.array(found, mask=found < 0)
     return {after: asked[before].take(places) for before, after in lookup.values.items()}
 
@@ -208,7 +220,7 @@ def values_at(lake: Lake, table: FeatureTable, keys: pa.Table, time: str) -> pa.
     lookup = Lookup(table, version, {key: key for key in table.keys}, {each: each for each in table.values})
     check(version, keys.schema, time, [lookup])
     schema = storable(pa.schema([*keys.schema, *(pa.field(each, kind) for each, kind in table.values.items())]))
-    return with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema)
+    return with_values(keys, time, [(lookup, lake.scan(version, lookup.columns))], schema, Counter())
 
 
 def join(
@@ -235,20 +247,21 @@ def join(
     values = [pa.field(after, each.table.values[before]) for each in lookups for before, after in each.values.items()]
     schema = storable(pa.schema([*shape.schema, *values]))
     portions = Portions(lake, rows, shape, workers, lambda part: None, output=output, most=ROWS)
-    files, without, hosts = list[Written](), Counter[str](), Counter[str]()
+    files, without, too_old, hosts = list[Written](), Counter[str](), Counter[str](), Counter[str]()
     try:
         for done in portions.computed(_Join(time, stored, schema), f"joining {rows}"):
             files.append(done.file)
             without += done.without
+            too_old += done.too_old
             hosts[done.host] += 1
     except BaseException:
         parts.remove(files, lake.place_to_write(output))
         raise
     counts = {each.name: without[each.name] for each in values}
     joined = {"table": str(rows), "features": ", ".join(str(each.version) for each in lookups)}
-    noted = {**properties, **joined, WITHOUT: json.dumps(counts)}
+    noted = {**properties, **joined, WITHOUT: json.dumps(counts), TOO_OLD: json.dumps(too_old)}
     version = lake.add_files(output, schema, files, mode="overwrite", properties=noted)
-    return Joined(version, version.rows, counts, dict(hosts))
+    return Joined(version, version.rows, counts, dict(too_old), dict(hosts))
 
 
 def check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lookup]) -> None:

@@ -67,6 +67,7 @@ def write_page(
         recipe=open_recipe(folder),
         fitted_steps=described_steps(folder)[0],
         prepared=prepared,
+        lookups=described.get("lookups", ()),
         trained=trained,
         history=history_of(folder),
         project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),

@@ -31,6 +31,7 @@ class ReportContext:
     recipe: Recipe | None = None
     fitted_steps: Sequence[Mapping[str, Any]] = ()  # its steps as the model folder describes them
     prepared: Prepared | None = None
+    lookups: Sequence[Mapping[str, Any]] = ()  # of feature tables, as the model folder describes them
     trained: Trained | None = None
     history: Sequence[Mapping[str, float]] = ()  # as `pictures.learning_curve` reads it
     project_yaml: str = ""  # the resolved project

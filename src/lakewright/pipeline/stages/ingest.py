@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 import pyarrow as pa
 
 import lakewright
-from lakewright.data.features.joining import WITHOUT, Lookup, join
+from lakewright.data.features.joining import TOO_OLD, WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source, SourceInPieces
@@ -110,17 +110,33 @@ def _with_values(
     if table is None:
         properties = {FINGERPRINT: content, "run": workspace.run_id}
         table = join(lake, rows, time, lookups, output, workspace.workers(), properties).table
-    without: dict[str, int] = json.loads(lake.history(str(table))[0]["properties"][WITHOUT])
+    noted = lake.history(str(table))[0]["properties"]
+    without: dict[str, int] = json.loads(noted[WITHOUT])
+    too_old: dict[str, int] = json.loads(noted[TOO_OLD])
     if workspace.log is not None:
         for each in lookups:
             workspace.log.table(each.version, "features")
-    return table, content, [_not_known(name, count, table.rows) for name, count in without.items() if count]
+    findings = [_not_known(name, count, table.rows) for name, count in without.items() if count]
+    return (
+        table,
+        content,
+        [*findings, *(_too_old(each, too_old, table.rows) for each in lookups if too_old.get(each.table.name))],
+    )
 
 
 def _not_known(name: str, count: int, rows: int) -> Finding:
     why = "no value of their key was known at their time, or it was null"
     detail = f"{count:,} of {rows:,} rows have no {name!r}: {why}."
     return Finding(name="values_not_known", count=count, detail=detail, rows=[name])
+
+
+def _too_old(lookup: Lookup, counts: dict[str, int], rows: int) -> Finding:
+    name, ttl = lookup.table.name, lookup.table.ttl
+    detail = (
+        f"{counts[name]:,} of {rows:,} rows have no value of {name} because the newest one that was known was older "
+        f"than the table's time to live, {ttl}: write its values more often, or make the time to live longer."
+    )
+    return Finding(name="values_too_old", count=counts[name], detail=detail, rows=[name])
 
 
 def _of_unlabeled(project: Project) -> Data | None:

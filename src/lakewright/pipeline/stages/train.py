@@ -161,8 +161,21 @@ def _lookups(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
     """What the model folder says of them: whoever has a row's key can look its values up."""
     from lakewright.data.features.joining import Lookup
 
-    lookups = [Lookup.of(workspace.lake, each.table, each.keys, each.values) for each in project.features]
-    return [{"table": str(each.version), "keys": dict(each.keys), "values": dict(each.values)} for each in lookups]
+    described = []
+    for each in project.features:
+        lookup = Lookup.of(workspace.lake, each.table, each.keys, each.values)
+        table = lookup.table
+        described.append(
+            {
+                "table": str(lookup.version),
+                "keys": dict(lookup.keys),
+                "values": dict(lookup.values),
+                "event_time": table.event_time,
+                "known_at": table.known_at,
+                "ttl_seconds": None if table.ttl is None else table.ttl.total_seconds(),
+            }
+        )
+    return described
 
 
 def take_part(project: Project, workspace: Workspace, prepared: Prepared) -> None:

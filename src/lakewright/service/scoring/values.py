@@ -105,7 +105,7 @@ class Values:
             rows = rows.append_column(time, pa.array([self.now] * len(rows), TIME))
         columns: dict[str, pa.ChunkedArray] = {}
         for lookup, connection in self._values():
-            columns |= looked_up(rows, time, lookup, connection)
+            columns |= looked_up(rows, time, lookup, connection, Counter())
         begin = 0
         for window in several:
             batch = window.rows
