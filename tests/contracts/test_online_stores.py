@@ -250,6 +250,25 @@ def test_keys_of_several_columns(lake: Lake, store: OnlineStore) -> None:
     assert table["value"].to_pylist() == [1, 2, None] and absent == {2: ["value"]}
 
 
+def test_two_tables_by_one_key(lake: Lake, store: OnlineStore) -> None:
+    daily(lake, [(1, 1, 1, 1.0)])
+    publish(lake, DAILY, store, NOW)
+    other = defined("main.shop.other", {"customer": "bigint"}, "day", {"age": "int"})
+    create(lake, other)
+    add(
+        lake,
+        other,
+        pa.table({"customer": [1], "day": pa.array([at(1)], TIME), "age": pa.array([40], pa.int32())}).to_reader(),
+    )
+    publish(lake, other.name, store, NOW)
+    by = {"customer": "buyer"}
+    tables = [Lookup(DAILY, by, {"spend": "spent"}), Lookup(other.name, by, {"age": "age"})]
+    lookups = Lookups(tables, store, ["spent", "age"])
+    rows, unknown = lookups.completed([{"buyer": 1}, {"buyer": 2}, {"buyer": 1, "age": 7}])
+    assert rows == [{"spent": 1.0, "age": 40}, {"spent": None, "age": None}, {"spent": 1.0, "age": 7}]
+    assert unknown == {1: ["spent", "age"]}
+
+
 def pairs(lake: Lake, store: OnlineStore) -> None:
     name = "main.shop.pairs"
     table = defined(name, {"first": "bigint", "second": "string"}, "day", {"value": "bigint"})

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 import lakewright as lw
 import redis_server
 from conftest import Server, serving
+from lakewright.cli.app import app
 from lakewright.data.lake import parts
 from lakewright.errors import DataError, NotFound
 from story.test_features import CREATE, features, write_project
@@ -67,9 +69,11 @@ def answered(folder: Path, process: object) -> None:
     lookup = {"table": "main.shop.daily@v1", "keys": {"customer": "buyer"}, "values": {"spend": "spent"}}
     predicted = lw.predict(model, [{"buyer": 1, "price": 1}, {"buyer": 77, "price": 1}], explain=1)
     assert "unknown" not in predicted[0] and predicted[1]["unknown"] == ["spent"] and predicted[0]["reasons"]
+    line = CliRunner().invoke(app, ["predict", model, '{"buyer": 77, "price": 1}']).stdout
+    assert json.loads(line)["unknown"] == ["spent"]
     with serving(model, folder=folder) as server:
         about = server.ask("GET", "/model").json
-        assert about["lookups"] == [lookup]
+        assert about["lookups"] == [{**lookup, "event_time": "day", "known_at": "loaded", "ttl_seconds": None}]
         by_key, whole = [{"buyer": each, "price": 1} for each in range(40)], []
         for each in range(40):
             (values,) = lw.features.get("main.shop.daily", [{"customer": each}], online=True)

@@ -243,7 +243,7 @@ def test_values_that_are_too_old_are_counted(lake: Lake) -> None:
     table = daily(lake, ttl="5d")
     added(lake, table, [(1, 1, 1, 1.0, "a"), (2, 1, 1, 2.0, "b")])
     orders(lake, [(1, 6), (1, 6.001), (2, 30), (3, 3), (1, 0)])
-    lookup = Lookup.of(lake, DAILY, {"customer": "customer"})
+    lookup = Lookup.of(lake, DAILY, {"customer": "buyer"})
     done = join(lake, lake.version(ORDERS), "at", [lookup], TRAIN, ONE)
     assert (done.too_old, done.without["spend"]) == ({DAILY: 2}, 4)
 

@@ -42,19 +42,22 @@ def predict(
     With --json, print one object with all of them.
     """
     from lakewright import api
+    from lakewright.api.predictions import by_key, noting
 
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
-    inputs = predictor.task.inputs
+    inputs, complete = predictor.task.inputs, by_key(predictor, profile)
     place = "argument" if rows else "stdin line"
     lines = enumerate(_utf8(rows or _stdin(), place), start=1)
     parsed = ((number - 1, _row(line, inputs, f"{place} {number}")) for number, line in lines)
 
     def predicted(chunk: list[tuple[int, Any]]) -> list[Any]:
-        numbers, values = [number for number, _ in chunk], [row for _, row in chunk]
+        numbers, (values, unknown) = [number for number, _ in chunk], complete([row for _, row in chunk])
         predictions = predictor.predict(values, numbers=numbers)
-        return predictor.explain(values, predictions, explain, numbers) if explain else predictions
+        if explain:
+            predictions = predictor.explain(values, predictions, explain, numbers)
+        return noting(unknown, predictions)
 
     predictions = (prediction for chunk in _chunks(parsed, 256) for prediction in predicted(chunk))
     if as_json:

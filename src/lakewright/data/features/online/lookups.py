@@ -74,8 +74,7 @@ class Lookups:
     def __init__(self, lookups: Sequence[Lookup], store: OnlineStore, inputs: Collection[str]) -> None:
         """`inputs` are those of the model."""
         self.store = store
-        self._kept = frozenset(inputs)
-        self._keys = frozenset(column for each in lookups for column in each.keys.values())
+        self._no_inputs = {column for each in lookups for column in each.keys.values()} - {*inputs}
         self._lookups = [each for each in lookups if each.values]
         self._values = [(each, tuple(each.values.values())) for each in self._lookups]
         self._layouts: dict[str, Layout] = {}
@@ -96,7 +95,8 @@ class Lookups:
     def completed(self, rows: Sequence[Any], now: datetime | None = None) -> tuple[list[Any], Unknown]:
         """The rows with the values that they leave out, null where the key has none, and which those are. Raises
         DataError for a row with a part of a key or a key of another type, and what `check` raises."""
-        completed, unknown, now = list(rows), dict[int, list[str]](), now or datetime.now(UTC)
+        completed, unknown, looked_up = list(rows), dict[int, list[str]](), set[int]()
+        now = now or datetime.now(UTC)
         for lookup, names in self._values:
             keys = {
                 at: {key: row[column] for key, column in lookup.keys.items() if column in row}
@@ -110,9 +110,10 @@ class Lookups:
                 row, found = completed[at], dict(zip(names, values, strict=True))
                 if lacking := [name for name in names if name not in row and found[name] is None]:
                     unknown.setdefault(at, []).extend(lacking)
-                # a key that is no input would look like a misspelt one
-                row = {name: value for name, value in row.items() if name in self._kept or name not in self._keys}
                 completed[at] = {**found, **row}
+                looked_up.add(at)
+        for at in looked_up:  # a key that is no input would look like a misspelt one
+            completed[at] = {name: value for name, value in completed[at].items() if name not in self._no_inputs}
         return completed, unknown
 
     def completed_table(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, Unknown]:
