@@ -572,10 +572,16 @@ def test_no_rows_are_made_of_too_many(process: Server) -> None:
         "text/csv": b"text" + b"\na" * 4_000_000,
         "application/jsonlines": b"{}\n" * 2_500_000,
     }.items():
-        began = time.monotonic()
+        before = processor_seconds(process)
         answer = process.ask("POST", "/invocations", body, {"Content-Type": kind})
         assert answer.status == 413 and answer.json["error"] == "the request has more than 1,000 rows"
-        assert time.monotonic() - began < 4
+        assert processor_seconds(process) - before < 3
+
+
+def processor_seconds(server: Server) -> float:
+    """Of the server so far: what it takes on a busy machine, too."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_gigantic_head(process: Server) -> None:
