@@ -163,10 +163,10 @@ def requests(folder: Path, values: Any) -> list[float]:
         found = []
         for turn in range(PAIRS):
             seconds = []
-            for rows in (by_key, whole):
+            for side, rows in enumerate((by_key, whole)):
                 began = _seconds_of(server.pid)
-                for place in range(REQUESTS):  # other rows each time: answers are cached
-                    ask({**rows[place % count], "price": 1000.0 * (turn + 1) + place})
+                for place in range(REQUESTS):  # a row of its own each time: answers are cached
+                    ask({**rows[place % count], "price": 10_000.0 * (2 * turn + side + 1) + place})
                 seconds.append(_seconds_of(server.pid) - began)
             found.append(seconds[0] / seconds[1])
         return sorted(found)
