@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lakewright.data.profile.facets import FEW
 from lakewright.data.profile.labels import RARE
 from lakewright.data.rows.quality import counted
 from lakewright.records import Finding
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 IMBALANCED = 10.0  # rows of the most frequent label / rows of the rarest
 DRIFTED = 0.01  # nats of Jensen-Shannon divergence between the labels of two splits
 LONG = 0.01  # of the texts longer than 512 tokens
-UNEQUAL = 0.1  # difference in proportions of a label between a facet and the rest …
-FEW = 30  # … of at least as many rows
+UNEQUAL = 0.1  # difference in proportions of a label between a facet and the rest, of at least FEW rows
 
 _FLAGS = {
     "all missing": "has no values: leave it out.",
