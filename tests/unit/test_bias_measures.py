@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,15 +196,20 @@ def test_intervals_cover_the_truth() -> None:
 INPUTS: dict[str, Any] = {"size": "number", "place": "category", "made": "time"}
 
 
+def side(rows: list[dict[str, Any]], predicted: Any) -> Side:
+    fields = [("size", pa.float64()), ("place", pa.string()), ("made", pa.timestamp("us", "UTC"))]
+    return Side(pa.chunked_array([rows], pa.struct(fields)), np.asarray(predicted, bool))
+
+
 def row(size: float | None, place: str | None = "x", day: int = 1) -> dict[str, Any]:
     return {"size": size, "place": place, "made": datetime(2024, 1, day, tzinfo=UTC)}
 
 
 def test_flips_by_hand() -> None:
     """Of the rest, large rows are accepted and small ones refused; four of the facet are treated otherwise."""
-    rest = Side([row(i / 10) for i in range(20)], np.arange(20) >= 10)
+    rest = side([row(i / 10) for i in range(20)], np.arange(20) >= 10)
     sizes, predicted = [1.9, 1.8, 1.7, 0.0, 1.6], [False, False, False, True, True]
-    found = fliptest.fliptest(Side([row(size) for size in sizes], np.array(predicted)), rest, INPUTS)
+    found = fliptest.fliptest(side([row(size) for size in sizes], np.array(predicted)), rest, INPUTS)
     assert found.flips.tolist() == [1, 1, 1, -1, 0] and found.others == 20
     measured_ones = measured(ROWS, fliptest=Fliptest(found.flips, 20))
     assert measured_ones.measures["FT"].value == pytest.approx((3 - 1) / 5)
@@ -211,8 +217,8 @@ def test_flips_by_hand() -> None:
 
 
 def test_few_others_are_asked_one_by_one_and_an_even_vote_flips_nothing() -> None:
-    rest = Side([row(0.0), row(1.0), row(1.0)], np.array([False, True, False]))
-    facet = Side([row(0.1), row(1.0), row(1.0)], np.array([True, True, False]))
+    rest = side([row(0.0), row(1.0), row(1.0)], np.array([False, True, False]))
+    facet = side([row(0.1), row(1.0), row(1.0)], np.array([True, True, False]))
     assert fliptest.fliptest(facet, rest, INPUTS).flips.tolist() == [-1, 0, 0]  # the two at 1.0 are equally near
 
 
@@ -223,8 +229,8 @@ ROW = st.tuples(VALUE, st.sampled_from(["x", "y", None]), st.integers(1, 3), st.
 @settings(max_examples=50)
 @given(st.lists(ROW, min_size=1, max_size=6), st.lists(ROW, min_size=1, max_size=14), st.randoms())
 def test_flips_are_those_of_every_pair_in_any_order(facet: list[Any], rest: list[Any], order: Any) -> None:
-    def side(values: list[Any]) -> Side:
-        return Side([row(*each[:3]) for each in values], np.array([each[3] for each in values], bool))
+    def asked(values: list[Any]) -> Side:
+        return side([row(*each[:3]) for each in values], [each[3] for each in values])
 
     def scaled(values: list[float | None]) -> list[float | None]:
         known = np.array([value for value in values if value is not None])
@@ -246,20 +252,20 @@ def test_flips_are_those_of_every_pair_in_any_order(facet: list[Any], rest: list
         last = sorted(distance for distance, _ in far)[(5 if len(rest) >= 10 else 1) - 1]
         votes = sum(vote for distance, vote in far if distance <= last + 1e-9)
         expected.append(1 if votes > 0 and not own else -1 if votes < 0 and own else 0)
-    found = fliptest.fliptest(side(facet), side(rest), INPUTS).flips.tolist()
+    found = fliptest.fliptest(asked(facet), asked(rest), INPUTS).flips.tolist()
     assert found == expected
     order.shuffle(rest)
-    assert fliptest.fliptest(side(facet), side(rest), INPUTS).flips.tolist() == found
+    assert fliptest.fliptest(asked(facet), asked(rest), INPUTS).flips.tolist() == found
 
 
 def test_the_sample_depends_on_ids_alone_and_is_bounded() -> None:
     ids = [f"r{i}" for i in range(9000)]
     facet = np.arange(9000) % 3 == 0
-    ours, theirs = fliptest.chosen(ids, facet)
+    ours, theirs = fliptest.chosen(fliptest.by_digest(ids), facet, ~facet)
     assert (len(ours), len(theirs)) == (fliptest.FACET_ROWS, fliptest.REST_ROWS)
     assert facet[ours].all() and not facet[theirs].any()
     order = np.random.default_rng(0).permutation(9000)
-    again, _ = fliptest.chosen([ids[at] for at in order], facet[order])
+    again, _ = fliptest.chosen(fliptest.by_digest([ids[at] for at in order]), facet[order], ~facet[order])
     assert {ids[at] for at in ours} == {ids[order[at]] for at in again}
 
 

@@ -18,15 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.data.rows.keys import digests
-from lakewright.data.rows.kinds import Kind, Row, missing
+from lakewright.data.rows.kinds import Kind
 from lakewright.evaluation.scorers import Mask
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEIGHBOURS = 5
 FEWEST = 10  # rows of the rest for so many neighbours; of fewer the nearest one decides, as in Clarify's library
@@ -39,7 +41,7 @@ COMPARED: tuple[Kind, ...] = ("number", "time", "category")
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    rows: Sequence[Row]
+    rows: pa.ChunkedArray  # structs of their inputs
     predicted: Mask  # [rows]: positive
 
 
@@ -65,15 +67,19 @@ def compared_inputs(inputs: Mapping[str, Kind], column: str) -> list[str]:
     return [name for name, kind in inputs.items() if kind in COMPARED and name != column]
 
 
-def chosen(ids: Sequence[str], facet: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places of the facet's rows and of the rest's that the test takes."""
-    order = np.argsort(digests(ids), kind="stable")
-    return order[facet[order]][:FACET_ROWS], order[~facet[order]][:REST_ROWS]
+def by_digest(ids: Sequence[str]) -> NDArray[np.int64]:
+    """The places of rows in the order in which the test takes them."""
+    return np.argsort(digests(ids), kind="stable")
+
+
+def chosen(order: NDArray[np.int64], facet: Mask, rest: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of the facet's rows and of the rest's that the test takes. Both [rows], and so is `by_digest`."""
+    return order[facet[order]][:FACET_ROWS], order[rest[order]][:REST_ROWS]
 
 
 def fliptest(facet: Side, rest: Side, inputs: Mapping[str, Kind]) -> Fliptest:
     """`inputs` are those that are compared; each side has a row."""
-    read, size = _read([*facet.rows, *rest.rows], inputs), len(facet.rows)
+    read, size = _read([facet.rows, rest.rows], inputs), len(facet.rows)
     others = read.part(size, size + len(rest.rows))
     votes, majorities = np.where(rest.predicted, 1, -1), []
     near = NEIGHBOURS if len(rest.rows) >= FEWEST else 1
@@ -97,28 +103,26 @@ def _distances(ours: Compared, theirs: Compared) -> NDArray[np.float64]:
     return distances
 
 
-def _read(rows: Sequence[Row], inputs: Mapping[str, Kind]) -> Compared:
+def _read(rows: Sequence[pa.ChunkedArray], inputs: Mapping[str, Kind]) -> Compared:
+    """Structs, of all chunks together."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     numbers, categories = [], []
     for name, kind in inputs.items():
-        values = [None if missing(value) else value for value in (row.get(name) for row in rows)]
+        column = pa.chunked_array([chunk for part in rows for chunk in pc.struct_field(part, name).chunks])
         if kind == "category":
-            codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-            categories.append(np.array([codes[value] for value in values], np.float64))
+            codes = pc.index_in(column, value_set=column.unique().drop_null())
+            categories.append(pc.fill_null(codes, -1).to_numpy().astype(np.float64))
             continue
-        column = np.array([np.nan if value is None else _number(value) for value in values], np.float64)
-        known = np.isfinite(column)
-        away = np.where(known, column - column[known].mean(), 0.0) if known.any() else np.zeros(len(column))
+        values = (column.cast(pa.int64()) if kind == "time" else column).cast(pa.float64()).to_numpy()
+        known = np.isfinite(values)
+        away = np.where(known, values - values[known].mean(), 0.0) if known.any() else np.zeros(len(values))
         spread = float(away[known].std()) if known.any() else 0.0
         numbers.append(away / (spread or 1.0))
-        categories.append((~known).astype(np.float64))
-    empty = np.empty((len(rows), 0))
+        if not known.all():
+            categories.append((~known).astype(np.float64))
+    empty = np.empty((sum(map(len, rows)), 0))
     return Compared(
         np.stack(numbers, axis=1) if numbers else empty, np.stack(categories, axis=1) if categories else empty
     )
-
-
-def _number(value: Any) -> float:
-    """A time as days."""
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).toordinal() + (value.hour * 3600 + value.minute * 60 + value.second) / 86_400
-    return float(value.toordinal()) if isinstance(value, date) else float(value)

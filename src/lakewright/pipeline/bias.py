@@ -19,7 +19,7 @@ from lakewright.data.rows.kinds import Kind, Prediction
 from lakewright.data.rows.quality import counted
 from lakewright.errors import NotFound, ProjectError, nearest
 from lakewright.evaluation.bias import MEASURES, measure_facet, one_sided
-from lakewright.evaluation.fliptest import Side, chosen, compared_inputs, fliptest
+from lakewright.evaluation.fliptest import Side, by_digest, chosen, compared_inputs, fliptest
 from lakewright.evaluation.scorers import Mask
 from lakewright.model.tasks import Task
 from lakewright.records import BiasMeasures, FacetMeasures, Finding, TableVersion
@@ -137,7 +137,7 @@ class Question:
         predicted = self.outcome.among([prediction[self.outcome.key] for prediction in predictions])
         group = None if self.group is None else self.group.take(numbers)
         findings = [] if group is None else [*groupless(group, every), *_one_sided(group, predicted)]
-        measured: list[FacetMeasures] = []
+        order, measured = by_digest(rows["record_id"].to_pylist()), list[FacetMeasures]()
         for facet in (each.take(numbers) for each in self.facets):
             findings += findings_of(facet, every, "test row")
             known, names = np.flatnonzero(facet.codes >= 0), compared_inputs(inputs, facet.column)
@@ -151,8 +151,9 @@ class Question:
                 inside = facet.codes[known] == place
                 test = None
                 if names:
-                    sides = [known[places] for places in chosen(rows["record_id"].take(known).to_pylist(), inside)]
-                    ours, theirs = (Side(rows["inputs"].take(side).to_pylist(), predicted[side]) for side in sides)
+                    of_facet = facet.codes == place
+                    sides = chosen(order, of_facet, (facet.codes >= 0) & ~of_facet)
+                    ours, theirs = (Side(rows["inputs"].take(side), predicted[side]) for side in sides)
                     test = fliptest(ours, theirs, {name: inputs[name] for name in names})
                 measured.append(
                     measure_facet(
