@@ -229,7 +229,7 @@ ROW = st.tuples(VALUE, st.sampled_from(["x", "y", None]), st.integers(1, 3), st.
 @settings(max_examples=50)
 @given(st.lists(ROW, min_size=1, max_size=6), st.lists(ROW, min_size=1, max_size=14), st.randoms())
 def test_flips_are_those_of_every_pair_in_any_order(facet: list[Any], rest: list[Any], order: Any) -> None:
-    def asked(values: list[Any]) -> Side:
+    def of_rows(values: list[Any]) -> Side:
         return side([row(*each[:3]) for each in values], [each[3] for each in values])
 
     def scaled(values: list[float | None]) -> list[float | None]:
@@ -252,10 +252,10 @@ def test_flips_are_those_of_every_pair_in_any_order(facet: list[Any], rest: list
         last = sorted(distance for distance, _ in far)[(5 if len(rest) >= 10 else 1) - 1]
         votes = sum(vote for distance, vote in far if distance <= last + 1e-9)
         expected.append(1 if votes > 0 and not own else -1 if votes < 0 and own else 0)
-    found = fliptest.fliptest(asked(facet), asked(rest), INPUTS).flips.tolist()
+    found = fliptest.fliptest(of_rows(facet), of_rows(rest), INPUTS).flips.tolist()
     assert found == expected
     order.shuffle(rest)
-    assert fliptest.fliptest(asked(facet), asked(rest), INPUTS).flips.tolist() == found
+    assert fliptest.fliptest(of_rows(facet), of_rows(rest), INPUTS).flips.tolist() == found
 
 
 def test_the_sample_depends_on_ids_alone_and_is_bounded() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lakewright import plugins
 from lakewright.data.profile.bias import groupless, nothing_to_compare
-from lakewright.data.profile.facets import Facet, column_of, findings_of, read_facets, read_values
+from lakewright.data.profile.facets import Facet, column_of, findings_of_facet, read_facets, read_values
 from lakewright.data.rows.kinds import Kind, Prediction
 from lakewright.data.rows.quality import counted
 from lakewright.errors import NotFound, ProjectError, nearest
@@ -113,8 +113,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """What evaluate.bias asks, of every row of the table."""
+class Facets:
+    """What evaluate.bias compares, of every row of the table."""
 
     outcome: Outcome
     facets: Sequence[Facet]
@@ -127,7 +127,7 @@ class Question:
         group = None if bias.group is None else read_values(lake, table, bias.group)
         return cls(outcome, read_facets(lake, table, bias.facets), group)
 
-    def answer(
+    def measure(
         self, rows: pa.Table, predictions: Sequence[Prediction], inputs: Mapping[str, Kind], settings: Evaluate
     ) -> BiasMeasures:
         """Of the test rows (`row`, their numbers in the table, `record_id`, `inputs`, `truth`) and their predictions;
@@ -139,7 +139,7 @@ class Question:
         findings = [] if group is None else [*groupless(group, every), *_one_sided(group, predicted)]
         order, measured = by_digest(rows["record_id"].to_pylist()), list[FacetMeasures]()
         for facet in (each.take(numbers) for each in self.facets):
-            findings += findings_of(facet, every, "test row")
+            findings += findings_of_facet(facet, every, "test row")
             known, names = np.flatnonzero(facet.codes >= 0), compared_inputs(inputs, facet.column)
             sizes = np.bincount(facet.codes[known], minlength=len(facet.names))
             compared = [place for place in facet.compared(every) if 0 < sizes[place] < len(known)]
@@ -183,12 +183,14 @@ def _threshold(bias: Bias) -> float:
     try:
         (threshold,) = map(float, positives)
     except ValueError:
+        threshold = float("nan")
+    if not np.isfinite(threshold):
         written = f"is {', '.join(positives)}" if positives else "names none"
         raise ProjectError(
             f"the model predicts a number, which is the better outcome above a threshold, and evaluate.bias.positive "
             f"{written}",
             "write one number: evaluate: {bias: {positive: '40'}}",
-        ) from None
+        )
     return threshold
 
 

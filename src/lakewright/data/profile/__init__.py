@@ -150,7 +150,7 @@ def measured(
         json_file=str(folder / "profile.json"),
         notebook=str(folder / "profile.ipynb"),
     )
-    return profile.model_copy(update={"findings": [*findings_of(profile), *of_facets]})
+    return profile.model_copy(update={"findings": findings_of(profile, of_facets)})
 
 
 def roles_of(

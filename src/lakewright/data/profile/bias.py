@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from lakewright.data.profile.facets import Facet, findings_of, read_facets, read_values
+from lakewright.data.profile.facets import Facet, findings_of_facet, read_facets, read_values
 from lakewright.data.profile.labels import Labels, Mask, binned
 from lakewright.data.rows.quality import counted
 from lakewright.records import Finding, Record, TableVersion
@@ -200,7 +200,7 @@ def measure_bias(
             for place in facet.compared(labels.known)
         ]
         measures += [one for one in compared if one is not None]
-        findings += findings_of(facet, labels.known, "labelled row")
+        findings += findings_of_facet(facet, labels.known, "labelled row")
         if not any(compared):
             findings.append(nothing_to_compare(facet))
     return measures, findings

@@ -99,7 +99,7 @@ def read_values(lake: Lake, table: TableVersion, column: str) -> Facet:
     return Facet(column, place, (f"up to {bounds[0]}", *middle, f"over {bounds[-1]}"))
 
 
-def findings_of(facet: Facet, rows: Mask, noun: str) -> Iterator[Finding]:
+def findings_of_facet(facet: Facet, rows: Mask, noun: str) -> Iterator[Finding]:
     """What makes the measures of these rows [rows] hard to read, or leaves rows out; `noun` names a row."""
     without = int((rows & (facet.codes < 0)).sum())
     if without:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lakewright.data.profile.facets import FEW
@@ -29,11 +29,12 @@ _FLAGS = {
 }
 
 
-def findings_of(profile: TableProfile) -> list[Finding]:
+def findings_of(profile: TableProfile, of_facets: Sequence[Finding]) -> list[Finding]:
     if not profile.table.rows:
         return [Finding(name="no_rows", count=0, detail="The table has no rows.")]
     return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *(profile.lost or ()),
-            *_bias(profile), *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
+            *_bias(profile), *of_facets,
+            *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
 
 
 def _splits(profile: TableProfile) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.model.tasks import Task, no_prediction
 from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
-from lakewright.pipeline.bias import Question
+from lakewright.pipeline.bias import Facets
 from lakewright.records import Dependence, Explained, Prepared, Reason, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
@@ -49,9 +49,9 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     predictor = Predictor.open(folder, threads=workspace.threads)
 
     _check_slices(prepared, project, workspace)
-    asked = None
+    facets = None
     if settings.bias is not None:
-        asked = Question.read(settings.bias, predictor.task, prepared.table, workspace.lake)
+        facets = Facets.read(settings.bias, predictor.task, prepared.table, workspace.lake)
     validation = _of_validation(predictor, prepared, project, workspace)
     rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
@@ -65,9 +65,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         metrics = intervals(scorer, progress=lambda count: advance(1, ""), **drawing)  # type: ignore[arg-type]
     slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
 
-    bias = None
-    if asked is not None:
-        bias = asked.answer(rows, predictions, predictor.task.inputs, settings)
+    bias = None if facets is None else facets.measure(rows, predictions, predictor.task.inputs, settings)
 
     costs = None
     if settings.cost is not None and validation is not None:
