@@ -218,6 +218,36 @@ class Costs(Record):
     saved: Metric = Field(description="cost of `present` minus that of `least`, for 1,000 rows, row by row")
 
 
+class FacetMeasures(Record):
+    """The predictions of the rows of one value of a column, the facet, beside those of the rest."""
+
+    column: str
+    value: str
+    rows: int
+    rest_rows: int
+    measures: dict[str, Metric] = Field(description="Clarify's name → value; low or high null: no bound")
+    undefined: dict[str, str] = Field(default={}, description="measure that is infinite or not defined → reason")
+    fliptest_rows: tuple[int, int] | None = Field(default=None, description="rows of the facet and of the rest in FT")
+
+    @property
+    def names(self) -> set[str]:
+        """The measures, defined or not."""
+        return {*self.measures, *self.undefined}
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.value}"
+
+
+class BiasMeasures(Record):
+    """How predictions differ between the facets of evaluate.bias."""
+
+    positive: str = Field(description="the better outcome, in words")
+    group: str | None
+    read_by_model: list[str] = Field(description="the columns of facets that are inputs")
+    facets: list[FacetMeasures]
+    findings: list[Finding] = []
+
+
 class Report(Record):
     metrics: dict[str, Metric]
     single_row_metrics: dict[str, Number] = Field(
@@ -232,6 +262,7 @@ class Report(Record):
     dependences: list[Dependence] = Field(default=[], description="of the most important inputs")
     explained: list[Explained] = Field(default=[], description="the reasons of a few test rows, wrong ones first")
     costs: Costs | None = Field(default=None, description="by evaluate.cost")
+    bias: BiasMeasures | None = Field(default=None, description="by evaluate.bias")
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"
     )

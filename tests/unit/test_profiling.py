@@ -205,22 +205,74 @@ def test_bias_by_a_column(lake: Any) -> None:
     group, label = zip(*rows, strict=True)
     table = lake.write("main.t.bias", pa.table({"x=y": group, "label": label, "age": list(range(len(rows)))}))
     found = labels.read_labels(lake, table, ["label"], "label")
-    facets, notes = bias.measure_bias(lake, table, ["x=y"], found)
-    assert [(facet.value, facet.rows, facet.rest_rows) for facet in facets] == [("a", 8, 5), ("b", 4, 9), ("c", 1, 12)]
-    a, _, c = facets
+    measured, findings = bias.measure_bias(lake, table, ["x=y"], found)
+    assert [(each.value, each.rows, each.rest_rows) for each in measured] == [("a", 8, 5), ("b", 4, 9), ("c", 1, 12)]
+    a, _, c = measured
     assert a.class_imbalance == pytest.approx((5 - 8) / 13)
     assert a.proportions["yes"] == pytest.approx(1 / 5 - 6 / 8)
     assert a.proportions["no"] == -a.proportions["yes"]
     assert c.kullback_leibler is None and "'yes'" in c.note  # the rest has it, the facet has not
     assert c.jensen_shannon == pytest.approx(jensenshannon([7 / 12, 5 / 12], [0, 1]) ** 2)
-    assert notes == ["'x=y': 1 labelled rows have no value in it and are left out of the bias measures."]
+    assert [(finding.name, finding.count) for finding in findings] == [("no_facet_value", 1), ("few_facet_rows", 3)]
+    assert findings[1].rows == ["a: 8 labelled rows, 5 others", "b: 4 labelled rows, 9 others",
+                                "c: 1 labelled row, 12 others"]  # fmt: skip
     (only,), _ = bias.measure_bias(lake, table, ["x=y=b"], found)
-    assert only == facets[1]
+    assert only == measured[1]
     with pytest.raises(NotFound, match="no value 'bb'"):
         bias.measure_bias(lake, table, ["x=y=bb"], found)
     with pytest.raises(NotFound) as unknown:
         bias.measure_bias(lake, table, ["agge"], found)
     assert "did you mean 'age'" in unknown.value.remedy
+    with pytest.raises(NotFound, match="no column 'agge'"):
+        bias.measure_bias(lake, table, ["agge>3"], found)
+    with pytest.raises(NotFound, match="no column 'agge'"):
+        bias.measure_bias(lake, table, ["age"], found, "agge")
+
+
+def test_bias_by_a_threshold(lake: Any) -> None:
+    age = [*range(10), None, math.nan]
+    table = lake.write("main.t.ages", pa.table({"age": pa.array(age, pa.float64()), "label": ["y", "n"] * 6}))
+    found = labels.read_labels(lake, table, ["label"], "label")
+    (over, upto, one), findings = bias.measure_bias(lake, table, ["age > 6.5", "age<=6", "age=3"], found)
+    assert (over.value, over.rows, over.rest_rows) == ("over 6.5", 3, 7)
+    assert (upto.value, upto.rows, upto.rest_rows) == ("up to 6", 7, 3)
+    assert (one.value, one.rows, one.rest_rows) == ("3", 1, 9)
+    assert over.proportions["y"] == pytest.approx(4 / 7 - 1 / 3) == -upto.proportions["y"]
+    assert {(each.name, each.count) for each in findings} == {("no_facet_value", 2), ("few_facet_rows", 1)}
+    with pytest.raises(DataError, match="'old', which is no number"):
+        bias.measure_bias(lake, table, ["age>old"], found)
+    with pytest.raises(DataError, match="holds no numbers"):
+        bias.measure_bias(lake, table, ["label>3"], found)
+
+
+def test_a_column_of_many_values_is_counted(lake: Any) -> None:
+    names = [f"v{i:02}" for i in range(25) for _ in range(2)] + ["v00"]
+    table = lake.write("main.t.many", pa.table({"name": names, "label": ["y", "n"] * 25 + ["y"]}))
+    measured, findings = bias.measure_bias(lake, table, ["name"], labels.read_labels(lake, table, ["label"], "label"))
+    assert len(measured) == 20 and measured[0].value == "v00"
+    assert next(each.count for each in findings if each.name == "many_facet_values") == 10  # five values of two rows
+
+
+def test_conditional_disparity_by_hand(lake: Any) -> None:
+    """Admissions at Berkeley in small: women apply where few are admitted; in each department they are admitted as
+    often as men."""
+    rows = [("a", "m", "in")] * 6 + [("a", "m", "out")] * 2 + [("a", "f", "in")] * 3 + [("a", "f", "out")]
+    rows += [("b", "m", "in")] + [("b", "m", "out")] * 3 + [("b", "f", "in")] * 2 + [("b", "f", "out")] * 6
+    rows += [("c", "f", "in")] * 5 + [(None, "f", "out")]  # of nobody in c is there another answer
+    department, sex, label = zip(*rows, strict=True)
+    table = lake.write("main.t.berkeley", pa.table({"department": department, "sex": sex, "label": label}))
+    found = labels.read_labels(lake, table, ["label"], "label")
+    (women,), findings = bias.measure_bias(lake, table, ["sex=f"], found, "department")
+    assert women.conditional["in"].value == pytest.approx(0, abs=1e-12)
+    assert (women.conditional["in"].groups, women.conditional["in"].rows) == (2, 24)
+    assert [(each.name, each.count) for each in findings] == [("no_group_value", 1), ("few_facet_rows", 1)]
+    (whole,), _ = bias.measure_bias(lake, table, ["sex=f"], found, "sex")  # a group of one sex has no disparity
+    assert whole.conditional["in"].value == pytest.approx(0, abs=1e-12)
+    value, both = bias.conditional_disparity(np.array([[[2, 6], [1, 3]], [[1, 3], [4, 2]]]))
+    # 3 rows refused, 1 of them of the facet; 9 accepted, 3. Then 5 refused, 4; 5 accepted, 2: 0.8 - 0.4
+    assert value == pytest.approx((12 * (1 / 3 - 3 / 9) + 10 * 0.4) / 22) and both.tolist() == [True, True]
+    value, both = bias.conditional_disparity(np.array([[[0, 6], [0, 3]]]))
+    assert np.isnan(value) and not both.any()
 
 
 def test_bias_by_a_number_and_of_a_number(lake: Any) -> None:

@@ -73,6 +73,7 @@ def profile(
     label: Sequence[str] = (),
     split: str | None = None,
     bias: Sequence[str] = (),
+    group: str | None = None,
     tokenizer: str | None = None,
     out: str | Path | None = None,
     profile: str | None = None,
@@ -80,8 +81,10 @@ def profile(
     """Measure `catalog.schema.table[@vN]` and write profile.html, profile.json and profile.ipynb: `lakewright profile`.
 
     `project` is a project file, whose data.columns, prepare.split and base model are used. `text`, `label` and `split`
-    name columns and override the project; several `label` columns are columns of 0 and 1. `bias` are columns, or
-    column=value. `tokenizer` is a base model, as in train.base_model. `out` is a folder; default: one in the workspace.
+    name columns and override the project; several `label` columns are columns of 0 and 1. `bias` are facets
+    (column, column=value, column>number, column<=number), and `group` a column whose values are compared each by itself
+    (CDDL); default: those of the project's evaluate.bias. `tokenizer` is a base model, as in train.base_model. `out` is
+    a folder; default: one in the workspace.
 
     Raises NotFound if a table, a column or a value named here does not exist, DataError if a column that the
     project names does not exist, ModelError if a base model has no tokenizer.
@@ -106,6 +109,10 @@ def profile(
     workspace = Workspace.open(load_profile(profile, place))
     pinned = workspace.lake.version(table)
     roles = roles_of(workspace.lake.scan(pinned).schema, loaded, text, label, split)
+    if loaded is not None and loaded.evaluate.bias is not None and not bias:
+        bias, group = loaded.evaluate.bias.facets, group or loaded.evaluate.bias.group
+    if group is not None and not bias:
+        raise UsageError("a group column is for bias measures, and no facet is named", "name one (--bias COLUMN)")
     if bias and not roles.label:
         raise UsageError("bias is measured between labels, and no label column is named", "name it (--label COLUMN)")
     counter, base = _tokenizer(loaded, tokenizer)
@@ -123,7 +130,7 @@ def profile(
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
     table_profile = measured(
         workspace.lake, pinned, loaded, roles,
-        bias=bias, counter=counter, base=base, round_trip=round_trip, uses=used, folder=folder,
+        bias=bias, group=group, counter=counter, base=base, round_trip=round_trip, uses=used, folder=folder,
     )  # fmt: skip
     of_columns = [each for each in noticed if isinstance(each, Finding) and each.name in OF_COLUMNS]
     table_profile = table_profile.model_copy(update={"findings": [*table_profile.findings, *of_columns]})
@@ -135,7 +142,7 @@ def profile(
         ) from None
     write_whole(Path(table_profile.json_file), as_json(table_profile))
     write_page(table_profile)
-    write_notebook(table_profile, workspace, profile, place, facets=bias)
+    write_notebook(table_profile, workspace, profile, place, facets=bias, group=group)
     return table_profile
 
 

@@ -26,7 +26,14 @@ def profile_data(
     ] = None,
     split: Annotated[str | None, typer.Option(help="the column with train, validation or test")] = None,
     bias: Annotated[
-        list[str] | None, typer.Option(help="COLUMN or COLUMN=VALUE: how labels differ by its values; repeatable")
+        list[str] | None,
+        typer.Option(
+            help="COLUMN, COLUMN=VALUE or 'COLUMN>NUMBER': how labels differ from those of other rows; repeatable; "
+            "default: the project's"
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="a column: bias is also measured among the rows of each of its values (CDDL)")
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="a base model whose tokens are counted; default: the project's")
@@ -51,6 +58,7 @@ def profile_data(
         label=label or (),
         split=split,
         bias=bias or (),
+        group=group,
         tokenizer=tokenizer,
         out=out,
         profile=profile,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lakewright.pipeline.runs import Run
+    from lakewright.records import BiasMeasures
 
 
 def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
@@ -104,6 +105,8 @@ def print_run(run: Run) -> None:
         show(
             f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
         )
+        if report.bias is not None:
+            _print_bias(report.bias, report.confidence)
         for name, why in report.undefined.items():
             show(f"not defined on the test rows: {name}: {why}", markup=False)
         show(f"report: {report.html}")
@@ -124,6 +127,23 @@ def print_run(run: Run) -> None:
     table = run.records["ingest"]
     print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
     print(f"  {command} ui")
+
+
+def _print_bias(bias: BiasMeasures, confidence: float) -> None:
+    """The measures that most projects look at first; the report has all."""
+    show, names = _console(), ("DPPL", "DI", "RD", "AD")
+    rows = []
+    for facet in bias.facets:
+        cells = []
+        for name in names:
+            m = facet.measures.get(name)
+            cells.append("not defined" if m is None else f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})")
+        rows.append([str(facet), f"{facet.rows:,}", *cells])
+    if rows:
+        head = f"bias by “{bias.positive}” ({confidence:.0%} intervals)"
+        show(_table([head, "rows", *names], rows))
+    for finding in bias.findings:
+        show(visible(f"noticed: {finding.name}: {finding.detail}"), markup=False)
 
 
 def _command() -> str:

@@ -70,11 +70,15 @@ def _metrics(values: dict[str, float], drawn: Weights, confidence: float) -> dic
     """`drawn` is [resamples, metrics]."""
     metrics = {}
     for column, (name, value) in enumerate(values.items()):
-        if np.isnan(value):
-            continue
-        low, high = bounds(drawn[:, column], confidence)
-        metrics[name] = Metric(value=value, low=float(np.fmin(low, value)), high=float(np.fmax(high, value)))
+        if not np.isnan(value):
+            metrics[name] = metric_of(value, drawn[:, column], confidence)
     return metrics
+
+
+def metric_of(value: float, drawn: Weights, confidence: float) -> Metric:
+    """The value with the `bounds` of its resampled values [resamples], widened to contain it."""
+    low, high = bounds(drawn, confidence)
+    return Metric(value=value, low=float(np.fmin(low, value)), high=float(np.fmax(high, value)))
 
 
 def bounds(drawn: Weights, confidence: float) -> tuple[float, float]:
@@ -82,5 +86,9 @@ def bounds(drawn: Weights, confidence: float) -> tuple[float, float]:
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0:
         return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    if np.isinf(drawn).any():  # between a number and an infinite one there is nothing to interpolate
+        low, high = np.quantile(drawn, ends, method="inverted_cdf")
+    else:
+        low, high = np.quantile(drawn, ends)
     return float(low), float(high)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.evaluation.bootstrap import bounds, resampled
+from lakewright.evaluation.bootstrap import metric_of, resampled
 from lakewright.evaluation.scorers import Mask
 from lakewright.evaluation.scorers.classification import ClassificationScorer
-from lakewright.records import Choice, Costs, Metric
+from lakewright.records import Choice, Costs
 from lakewright.settings.sections import Cost
 
 Floats = NDArray[np.float64]
@@ -74,10 +74,7 @@ def costs_of(
     each = np.stack([*wrong, wrong[1] - wrong[0]], axis=1)  # [rows, ways + 1]
     values = each.mean(axis=0) * ROWS
     drawn = np.array([counts @ each for counts in resampled(test.rows, resamples, seed)]) * ROWS / test.rows
-    metrics = []
-    for value, column in zip(values, drawn.T, strict=True):
-        low, high = bounds(column, confidence)
-        metrics.append(Metric(value=float(value), low=min(low, float(value)), high=max(high, float(value))))
+    metrics = [metric_of(float(value), column, confidence) for value, column in zip(values, drawn.T, strict=True)]
     choices = {}
     for (name, (at, predicted)), metric in zip(ways.items(), metrics, strict=False):
         hits = float((predicted & truth).sum())

@@ -36,6 +36,7 @@ from lakewright.learning.processes.group import refuse_several, started
 from lakewright.learning.sentence_encoders import encoders_of
 from lakewright.model.tasks import corrects_prior
 from lakewright.pipeline import runs, skipping
+from lakewright.pipeline.bias import check_bias
 from lakewright.pipeline.runs import Run
 from lakewright.pipeline.skipping import Step
 from lakewright.records import (
@@ -164,6 +165,7 @@ def check(project: Project) -> None:
         raise ProjectError(
             f"evaluate.cost is of errors between two classes, and task names {len(named)}", "remove evaluate.cost"
         )
+    check_bias(project)
     check_fit(project)
     for name in {"dimensions", "similarity_scale"} & type(project.train).model_fields.keys():
         default = type(project.train).model_fields[name].default

@@ -168,6 +168,9 @@ class Project(Settings):
             del values["data"]["unlabeled"]  # likewise
         if not self.features:
             del values["features"]  # likewise
+        for section in ("evaluate", "gate"):
+            if not values[section]["bias"]:
+                del values[section]["bias"]  # likewise
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}

@@ -273,12 +273,37 @@ class Cost(Settings):
         return self
 
 
+class Bias(Settings):
+    """Whom the model's predictions are compared for: the measures of SageMaker Clarify."""
+
+    facets: list[str] = Field(
+        min_length=1,
+        description="of the table: a column, COLUMN=VALUE, COLUMN>NUMBER or COLUMN<=NUMBER; the rows of each value are "
+        "compared with the other rows",
+    )
+    positive: str | list[str] | None = Field(
+        default=None,
+        description="the label, or labels, of the better outcome; of a number, the threshold that it is above; null: "
+        "the second of two classes",
+    )
+    group: str | None = Field(
+        default=None, description="a column of the table: rows are also compared among those of each of its values"
+    )
+
+    @property
+    def positives(self) -> list[str]:
+        return [self.positive] if isinstance(self.positive, str) else self.positive or []
+
+
 class Evaluate(Settings):
     slices: list[str] = Field(default=[], description="columns of the table to report by")
     cost: Cost | None = Field(
         default=None,
         description="of two classes, what each kind of error costs: {false_positive: 1, false_negative: 5}; the report "
         "then has the threshold that costs least on validation",
+    )
+    bias: Bias | None = Field(
+        default=None, description="{facets: [sex=female, age>40], positive: yes}: how predictions differ between people"
     )
     resamples: int = Field(default=1000, ge=100)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -288,6 +313,11 @@ class Evaluate(Settings):
 class Gate(Settings):
     minimum: dict[str, float] = Field(default={}, description="metric → least value")
     maximum: dict[str, float] = Field(default={}, description="metric → greatest value (log_loss, ece, …)")
+    bias: dict[str, float] = Field(
+        default={},
+        description="measure of evaluate.bias → how far from 0 it may be for any facet; of DI, the least ratio, either "
+        "way",
+    )
     champion: bool = Field(
         default=True, description="true: the model must not be significantly worse than the champion on the same rows"
     )
@@ -297,7 +327,7 @@ class Gate(Settings):
         "accuracy: by McNemar's test",
     )
 
-    @field_validator("minimum", "maximum", mode="before")
+    @field_validator("minimum", "maximum", "bias", mode="before")
     @classmethod
     def _numbers(cls, bounds: object) -> object:
         for metric, bound in bounds.items() if isinstance(bounds, dict) else ():

@@ -3,7 +3,7 @@
 columns, suspicious   every column: its type, missing values, distribution, suspicious values
 texts, languages      the lengths of texts, their languages, repeated texts
 labels, splits        the distribution of labels, over rows and over splits
-bias                  the distribution of labels over a column's values: SageMaker Clarify's pre-training measures
+facets, bias          the distribution of labels over a column's values: SageMaker Clarify's pre-training measures
 findings              the results that deserve a look
 page, notebook        profile.html, and profile.ipynb, which repeats the main parts
 """
@@ -86,6 +86,7 @@ def measured(
     roles: Roles,
     *,
     bias: Sequence[str],
+    group: str | None = None,
     counter: Tokens | None,
     base: str | None,
     round_trip: Callable[[Shortfalls], None] | None,
@@ -95,13 +96,15 @@ def measured(
     """The table's profile, whose files will lie in `folder`.
 
     `counter` counts the tokens of the base model `base`. `round_trip` encodes the rows as the project's prepare will,
-    and counts the losses. Raises NotFound for an unknown facet of `bias`.
+    and counts the losses. Raises NotFound for an unknown facet of `bias`, or an unknown column `group`.
     """
     schema, notes = lake.scan(table).schema, list[str]()
     with bar("profile", len(schema) + 5) as advance:
         # First, so that an unknown name or value is reported before the long work.
         labels = _labels(lake, table, roles, _closed(project, table, uses), notes) if roles.label else None
-        facets, left_out = measure_bias(lake, table, bias, labels) if bias and labels is not None else ([], [])
+        facets, of_facets = list[FacetBias](), list[Finding]()
+        if bias and labels is not None:
+            facets, of_facets = measure_bias(lake, table, bias, labels, group)
         advance(1, "columns")
         columns = []
         for field in schema:
@@ -142,12 +145,12 @@ def measured(
         splits=splits,
         bias=facets,
         lost=lost,
-        notes=[*_notes(roles, texts, base), *notes, *left_out],
+        notes=[*_notes(roles, texts, base), *notes],
         page=str(folder / "profile.html"),
         json_file=str(folder / "profile.json"),
         notebook=str(folder / "profile.ipynb"),
     )
-    return profile.model_copy(update={"findings": findings_of(profile)})
+    return profile.model_copy(update={"findings": findings_of(profile, of_facets)})
 
 
 def roles_of(

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from lakewright.data.profile.labels import Labels, binned, categories, floats
-from lakewright.errors import NotFound, nearest
-from lakewright.records import Record, TableVersion
+from lakewright.data.profile.facets import Facet, findings_of_facet, read_facets, read_values
+from lakewright.data.profile.labels import Labels, Mask, binned
+from lakewright.data.rows.quality import counted
+from lakewright.records import Finding, Record, TableVersion
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
 
-MOST_VALUES = 20  # of a facet column; the rest are counted, not compared
 MOST_LABELS = 50  # with a stored difference in proportions
 
 Shares = npt.NDArray[np.float64]
+
+
+class ConditionalDisparity(Record):
+    value: float | None  # None: no group has rows with the label and rows without it
+    groups: int  # that have both …
+    rows: int  # … and their rows
 
 
 class FacetBias(Record):
@@ -46,6 +51,9 @@ class FacetBias(Record):
     lp_norm: float | None
     total_variation: float | None
     kolmogorov_smirnov: float | None
+    conditional: dict[str, ConditionalDisparity] = Field(
+        default={}, description="label → CDDL, with a group column, in the order of `proportions`"
+    )
     note: str = ""
 
 
@@ -94,8 +102,29 @@ def kolmogorov_smirnov(p_a: Shares, p_d: Shares) -> float:
     return float(np.max(np.abs(p_a - p_d)))
 
 
-def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value: str) -> FacetBias | None:
-    """The rows of `facet`, (rows,), against the other rows; rows whose label is unknown are left out.
+def conditional_disparity(counts: npt.NDArray[np.integer]) -> tuple[Shares, Mask]:
+    """CDD = Σ_i n_i DD_i / Σ_i n_i over groups i with DD_i = n_d,i(0) / n_i(0) - n_d,i(1) / n_i(1), -1 to 1: the
+    facet's share of the rows without the label less its share of those with it; above 0 the label is rarer in the
+    facet. (Wachter, Mittelstadt & Russell, "Why fairness cannot be automated", 2021: what is left of a difference when
+    like is compared with like; Simpson's paradox.)
+
+    `counts` [..., groups, 2: rest and facet, 2: without and with the label]. A group that lacks one of the two has no
+    DD_i and is left out, [..., groups]: whether it counts; NaN if none does. (Clarify's library takes 0 for the share
+    that the group lacks.)
+    """
+    without, having = np.moveaxis(counts.sum(axis=-2), -1, 0)  # [..., groups]
+    both = (without > 0) & (having > 0)
+    rows = np.where(both, without + having, 0)
+    with np.errstate(invalid="ignore"):
+        disparities = np.where(both, counts[..., 1, 0] / without - counts[..., 1, 1] / having, 0.0)
+        return (rows * disparities).sum(axis=-1) / rows.sum(axis=-1), both
+
+
+def facet_bias(
+    labels: Labels, facet: Mask, column: str, value: str, group: npt.NDArray[np.int64] | None = None
+) -> FacetBias | None:
+    """The rows of `facet`, (rows,), against the other rows; rows whose label is unknown are left out. `group`: the
+    number of each row's group, (rows,), -1 without one.
 
     A numeric label becomes two classes at its median (Clarify needs a threshold). Several labels a row are not one
     distribution: each label has its difference in proportions, the distances are None. None if one side is empty.
@@ -127,7 +156,8 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
         js, lp = jensen_shannon(p_a, p_d), lp_norm(p_a, p_d)
         tvd, ks = total_variation(p_a, p_d), kolmogorov_smirnov(p_a, p_d)
     else:
-        note = "several labels a row are not one distribution: only CI and DPL are defined"
+        note = "several labels a row are not one distribution: only CI, DPL and CDDL are defined"
+    conditional = {} if group is None else _conditional(labels, facet, group, [name for name, _ in largest])
     return FacetBias(
         column=column,
         value=value,
@@ -140,69 +170,72 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
         lp_norm=lp,
         total_variation=tvd,
         kolmogorov_smirnov=ks,
+        conditional=conditional,
         note=note,
     )
 
 
 def measure_bias(
-    lake: Lake, table: TableVersion, facets: Sequence[str], labels: Labels
-) -> tuple[list[FacetBias], list[str]]:
-    """The bias of every value of the columns in `facets`, or of one value for column=value; and notes on omissions.
+    lake: Lake, table: TableVersion, facets: Sequence[str], labels: Labels, group: str | None = None
+) -> tuple[list[FacetBias], list[Finding]]:
+    """The bias of the values that `facets` name (`data/profile/facets.py`), and what makes it hard to read. `group` is
+    a column: CDDL compares the rows of each of its values among themselves.
 
-    A column of many numbers is cut at its quartiles. Rows without a value in the column are left out. Raises
-    NotFound for an unknown column or value.
+    Rows without a value in a facet's column are left out. Raises NotFound for an unknown column or value, DataError for
+    a threshold of no numbers.
     """
+    read, by_group = read_facets(lake, table, facets), None if group is None else read_values(lake, table, group)
     measures: list[FacetBias] = []
-    notes: list[str] = []
-    for each in dict.fromkeys(facets):
-        column, value = _facet(each, lake.scan(table).schema.names)
-        codes, names = _values(lake, table, column)
-        if value is not None and value not in names:
-            raise NotFound(
-                f"column {column!r} has no value {value!r}",
-                nearest(value, names if len(names) <= 50 else get_close_matches(value, names, 5)),
+    findings = [] if by_group is None else [*groupless(by_group, labels.known)]
+    for facet in read:
+        with_value = replace(labels, known=labels.known & (facet.codes >= 0))
+        compared = [
+            facet_bias(
+                with_value,
+                facet.codes == place,
+                facet.column,
+                facet.names[place],
+                None if by_group is None else by_group.codes,
             )
-        with_value = replace(labels, known=labels.known & (codes >= 0))
-        counts = np.bincount(codes[with_value.known], minlength=len(names))
-        chosen = [names.index(value)] if value is not None else np.argsort(-counts, kind="stable").tolist()
-        compared = [facet_bias(with_value, codes == place, column, names[place]) for place in chosen[:MOST_VALUES]]
+            for place in facet.compared(labels.known)
+        ]
         measures += [one for one in compared if one is not None]
-        if len(chosen) > MOST_VALUES:
-            notes.append(
-                f"{column!r} has {len(chosen):,} values: bias is measured for the {MOST_VALUES} most frequent."
-            )
+        findings += findings_of_facet(facet, labels.known, "labelled row")
         if not any(compared):
-            notes.append(f"{column!r}: no value has both labelled rows and other labelled rows to compare with.")
-        without = int((labels.known & (codes < 0)).sum())
-        if without:
-            notes.append(
-                f"{column!r}: {without:,} labelled rows have no value in it and are left out of the bias measures."
-            )
-    return measures, notes
+            findings.append(nothing_to_compare(facet))
+    return measures, findings
 
 
-def _facet(facet: str, columns: Sequence[str]) -> tuple[str, str | None]:
-    if facet in columns:
-        return facet, None
-    ends = [place for place, letter in enumerate(facet) if letter == "=" and facet[:place] in columns]
-    if not ends:
-        column = facet.partition("=")[0]
-        raise NotFound(f"there is no column {column!r} to measure bias by", nearest(column, columns))
-    return facet[: ends[0]], facet[ends[0] + 1 :]
+def groupless(group: Facet, rows: Mask) -> list[Finding]:
+    """The rows that conditional disparity leaves out because they have no group."""
+    without = int((rows & (group.codes < 0)).sum())
+    detail = (
+        f"{counted(without, 'row')} without a value in {group.column!r}, left out of conditional disparity: correct "
+    )
+    detail += "them at the source, or give them a group of their own (coalesce(column, 'unknown') in SQL)."
+    return [Finding(name="no_group_value", count=without, detail=detail)] if without else []
 
 
-def _values(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """The index of each row's value in the values, -1 without one; and the values."""
-    import pyarrow as pa
+def nothing_to_compare(facet: Facet) -> Finding:
+    detail = f"{facet.column!r}: no value has both rows of its own and other rows to compare with: name another value."
+    return Finding(name="no_comparison", count=0, detail=detail)
 
-    codes, names = categories(lake, table, column)
-    kind = lake.scan(table, [column]).schema.field(0).type
-    if len(names) <= MOST_VALUES or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return codes, names
-    values = np.concatenate([floats(batch.column(0)) for batch in lake.scan(table, [column])])
-    finite = np.isfinite(values)
-    edges = np.unique(np.quantile(values[finite], [0.25, 0.5, 0.75], method="inverted_cdf"))
-    place = np.where(finite, np.searchsorted(edges, values), -1)
-    bounds = [f"{edge:g}" for edge in edges.tolist()]
-    middle = [f"over {low} to {high}" for low, high in pairwise(bounds)]
-    return place, (f"up to {bounds[0]}", *middle, f"over {bounds[-1]}")
+
+def _conditional(
+    labels: Labels, facet: Mask, group: npt.NDArray[np.int64], names: Sequence[str]
+) -> dict[str, ConditionalDisparity]:
+    rows = labels.known & (group >= 0)
+    groups = int(group.max(initial=-1)) + 1
+    cell = group * 2 + facet  # [rows]
+    every = np.bincount(cell[rows], minlength=groups * 2)
+    conditional = {}
+    for name in names:
+        having = labels.row_of_mark[labels.label_of_mark == labels.names.index(name)]
+        having = having[rows[having]]
+        with_label = np.bincount(cell[having], minlength=groups * 2)
+        counts = np.stack([every - with_label, with_label], axis=-1).reshape(groups, 2, 2)
+        value, both = conditional_disparity(counts)
+        conditional[name] = ConditionalDisparity(
+            value=None if np.isnan(value) else float(value), groups=int(both.sum()), rows=int(counts[both].sum())
+        )
+    return conditional

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lakewright.data.profile.facets import FEW
 from lakewright.data.profile.labels import RARE
 from lakewright.data.rows.quality import counted
 from lakewright.records import Finding
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 IMBALANCED = 10.0  # rows of the most frequent label / rows of the rarest
 DRIFTED = 0.01  # nats of Jensen-Shannon divergence between the labels of two splits
 LONG = 0.01  # of the texts longer than 512 tokens
-UNEQUAL = 0.1  # difference in proportions of a label between a facet and the rest …
-FEW = 30  # … of at least as many rows
+UNEQUAL = 0.1  # difference in proportions of a label between a facet and the rest, of at least FEW rows
 
 _FLAGS = {
     "all missing": "has no values: leave it out.",
@@ -29,11 +29,12 @@ _FLAGS = {
 }
 
 
-def findings_of(profile: TableProfile) -> list[Finding]:
+def findings_of(profile: TableProfile, of_facets: Sequence[Finding]) -> list[Finding]:
     if not profile.table.rows:
         return [Finding(name="no_rows", count=0, detail="The table has no rows.")]
     return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *(profile.lost or ()),
-            *_bias(profile), *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
+            *_bias(profile), *of_facets,
+            *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
 
 
 def _splits(profile: TableProfile) -> Iterator[Finding]:

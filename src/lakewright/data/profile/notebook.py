@@ -131,13 +131,19 @@ from lakewright.data.profile.bias import measure_bias
 from lakewright.data.profile.labels import read_labels
 
 labels = read_labels(lake, table, {columns!r}, {role!r}, {names!r})
-bias, notes = measure_bias(lake, table, {facets!r}, labels)
-print(*notes, sep="\\n")
-pd.DataFrame([facet.model_dump() for facet in bias]).drop(columns=["proportions", "note"])"""
+bias, findings = measure_bias(lake, table, {facets!r}, labels, {group!r})
+print(*(finding.detail for finding in findings), sep="\\n")
+pd.DataFrame([facet.model_dump() for facet in bias]).drop(columns=["proportions", "conditional", "note"])"""
 
 
 def write_notebook(
-    profile: TableProfile, workspace: Workspace, name: str | None, folder: Path | None, *, facets: Sequence[str]
+    profile: TableProfile,
+    workspace: Workspace,
+    name: str | None,
+    folder: Path | None,
+    *,
+    facets: Sequence[str],
+    group: str | None = None,
 ) -> None:
     """`name` and `folder` are the profile's, for `load_profile`; no secret is written."""
     places = {
@@ -181,7 +187,7 @@ def write_notebook(
                 "## Bias\n\nThe pre-training measures of SageMaker Clarify, each value against the rest."
             )
         )
-        cells.append(_code(BIAS, **arguments, facets=list(facets)))
+        cells.append(_code(BIAS, **arguments, facets=list(facets), group=group))
     notebookfile.write(cells, Path(profile.notebook))
 
 

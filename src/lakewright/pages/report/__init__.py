@@ -22,7 +22,7 @@ from lakewright.pages import rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.pictures import of_training
 from lakewright.pages.report.context import ReportContext
-from lakewright.pages.report.sections import dependence, inputs, page_of, reasons, recipe, words
+from lakewright.pages.report.sections import bias, dependence, inputs, page_of, reasons, recipe, words
 from lakewright.pages.report.verdict import SECOND, verdict
 from lakewright.records import Decision, Metric, Prepared, Report, Trained
 from lakewright.workspace.run_folder import RunFolder
@@ -139,6 +139,7 @@ def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Se
         + reasons.sections(scorer, report, context)
         + words.sections(scorer, context)
         + parts[at:]
+        + bias.sections(report)
         + recipe.sections(context)
     )
 

@@ -34,6 +34,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.model.tasks import Task, no_prediction
 from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
+from lakewright.pipeline.bias import Facets
 from lakewright.records import Dependence, Explained, Prepared, Reason, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
@@ -48,6 +49,9 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     predictor = Predictor.open(folder, threads=workspace.threads)
 
     _check_slices(prepared, project, workspace)
+    facets = None
+    if settings.bias is not None:
+        facets = Facets.read(settings.bias, predictor.task, prepared.table, workspace.lake)
     validation = _of_validation(predictor, prepared, project, workspace)
     rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
@@ -60,6 +64,8 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     with bar("bootstrap", settings.resamples) as advance:
         metrics = intervals(scorer, progress=lambda count: advance(1, ""), **drawing)  # type: ignore[arg-type]
     slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
+
+    bias = None if facets is None else facets.measure(rows, predictions, predictor.task.inputs, settings)
 
     costs = None
     if settings.cost is not None and validation is not None:
@@ -108,6 +114,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         dependences=curves,
         explained=_explained(predictor, scorer, confidences, inputs_of, predictions),
         costs=costs,
+        bias=bias,
         single_row_metrics=single,
         undefined=undefined,
         primary=scorer.primary,

@@ -21,7 +21,7 @@ from lakewright.model.folder import project_of
 from lakewright.model.on_workers import predict
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import with_decision
-from lakewright.records import Check, Decision, Metric, Prepared, Report, Trained, as_json
+from lakewright.records import Check, Decision, FacetMeasures, Metric, Prepared, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.settings.project import Project
 from lakewright.system.files import write_whole
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def gate(project: Project, workspace: Workspace, *, prepared: Prepared, trained: Trained, report: Report) -> Decision:
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
+    checks += [_bias_bound(report, name, bound) for name, bound in project.gate.bias.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None
     difference: dict[str, Metric] = {}
     if compared is not None and compared.digest != trained.digest:
@@ -75,6 +76,30 @@ def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
     measured = " and, in the runtime for single rows, ".join(written(name, value, 4) for value in values)
     detail = f"{measured}, required {'≥' if least else '≤'} {threshold:.10g}"
     return Check(name=name, passed=passed, value=values[0], threshold=threshold, detail=detail)
+
+
+def _bias_bound(report: Report, name: str, bound: float) -> Check:
+    """Of the facet that is farthest from no difference; one without a defined value does not pass."""
+    facets = [] if report.bias is None else [facet for facet in report.bias.facets if name in facet.names]
+    required = f"required {name} and 1/{name} ≥ {bound:.10g}" if name == "DI" else f"required |{name}| ≤ {bound:.10g}"
+    undefined = [facet for facet in facets if name in facet.undefined]
+    if undefined or not facets:
+        why = f"{undefined[0]}: {undefined[0].undefined[name]}" if undefined else "no facet has it"
+        return Check(name=f"bias {name}", passed=False, threshold=bound, detail=f"{why}; {required}")
+
+    def away(facet: FacetMeasures) -> float:
+        value = facet.measures[name].value
+        return -min(value, 1 / value if value else 0.0) if name == "DI" else abs(value)
+
+    farthest = max(facets, key=away)
+    metric = farthest.measures[name]
+    passed = away(farthest) <= (-bound if name == "DI" else bound)
+    detail = f"{farthest}: {metric.value:.4f} ({report.confidence:.0%} interval {metric.low:.4f} to {metric.high:.4f})"
+    others = len(facets) - 1
+    detail += f", the farthest of {len(facets)} facets" if others else ""
+    return Check(
+        name=f"bias {name}", passed=passed, value=metric.value, threshold=bound, detail=f"{detail}; {required}"
+    )
 
 
 def _against(
