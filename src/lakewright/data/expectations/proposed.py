@@ -21,8 +21,9 @@ REPEATED = 2  # rows for each of its values, on average, at least
 FEWER = 2  # the table may shrink to one half
 
 HEAD = """\
-# What {table} satisfies. Keep the lines that you mean, and move them to the data section of project.yml. A row that
-# violates one is counted in a finding; severity: drop leaves it out of the table, and severity: fail ends the run.
+# What {table} satisfies.
+# Keep the lines that you mean, and move them to the data section of project.yml. A row that violates one is counted in
+# a finding; severity: drop leaves it out of the table, and severity: fail ends the run.
 data:
   expect:
 """

@@ -111,10 +111,8 @@ def examples(rows: pa.Table, places: npt.NDArray[np.int64], first: int) -> list[
 
 
 def example(number: int, values: dict[str, object]) -> str:
-    if len(values) == 1:
-        (value,) = values.values()
-        return f"row {number}: {shown(value)}"
-    return ": ".join([f"row {number}", *([shown(", ".join(f"{k} = {v}" for k, v in values.items()))] * bool(values))])
+    each = [shown(value) if len(values) == 1 else f"{name} = {shown(value)}" for name, value in values.items()]
+    return f"row {number}: {', '.join(each)}" if each else f"row {number}"
 
 
 def _columns(each: Expectation, schema: pa.Schema) -> list[str]:

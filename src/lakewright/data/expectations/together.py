@@ -149,8 +149,7 @@ class Together:
         return Tally(count, rows)
 
     def _one(self, query: str) -> tuple[Any, ...]:
-        row = self._connection.execute(query).fetchone()
-        assert row is not None
+        (row,) = self._connection.execute(query).fetchall()
         return tuple(row)
 
 
