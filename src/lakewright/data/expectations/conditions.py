@@ -6,6 +6,8 @@ It reads no other rows, no file and no network. A row for which it is null passe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,6 +16,9 @@ from lakewright.data.lake.names import quoted
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.settings.expectations import Expectation
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 
 def condition(each: Expectation, schema: pa.Schema) -> Callable[[pa.Table], pa.ChunkedArray]:
     """Raises ProjectError for one that DuckDB does not compute of a row, or that is no truth value."""
@@ -21,7 +26,7 @@ def condition(each: Expectation, schema: pa.Schema) -> Callable[[pa.Table], pa.C
 
     used = columns_of(each, schema.names)
     columns = used or schema.names[:1]  # a condition without a column has as many rows
-    connection = connect()
+    connection = _connection()
     connection.register("checked", schema.empty_table().select(columns))
     expression = f"({each.argument}\n)"  # it may end with a comment
     try:
@@ -47,6 +52,12 @@ def condition(each: Expectation, schema: pa.Schema) -> Callable[[pa.Table], pa.C
             ) from None
 
     return violated
+
+
+@cache
+def _connection() -> DuckDBPyConnection:
+    """One for all pieces that a process checks: to make one takes as long as to check a piece."""
+    return connect()
 
 
 def columns_of(each: Expectation, names: Sequence[str]) -> list[str]:

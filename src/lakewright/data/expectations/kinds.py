@@ -6,7 +6,8 @@ violate it, vectorised. Raises Misfit where the expectation does not fit the col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,16 +44,14 @@ def within(each: Expectation, schema: pa.Schema) -> Violated:
     high = None if limits.max is None else bound(limits.max, kind, "max")
     nothing_fits = low is ABOVE or high is BELOW
     low, high = (None if limit in (None, BELOW, ABOVE) else pa.scalar(limit, kind) for limit in (low, high))
-    floating = pa.types.is_floating(kind)
 
     def violated(rows: pa.Table) -> pa.ChunkedArray:
         column = rows[name]
         if nothing_fits:
             return pc.is_valid(column)
-        outside = [pc.is_nan(column)] if floating else []
-        outside += [pc.less(column, low)] if low is not None else []
-        outside += [pc.greater(column, high)] if high is not None else []
-        return _any(outside, rows)
+        inside = [pc.greater_equal(column, low)] if low is not None else []
+        inside += [pc.less_equal(column, high)] if high is not None else []
+        return _not(reduce(pc.and_, inside or [pc.equal(column, column)]))  # NaN is neither, nor equal to itself
 
     return violated
 
@@ -68,20 +67,18 @@ def matches(each: Expectation, schema: pa.Schema) -> Violated:
             f"data.expect: {each.name}: {pattern!r} is no regular expression: {failure}",
             "write it in RE2's syntax, which has no look-around and no references back",
         ) from None
-    return lambda rows: _any([pc.invert(pc.match_substring_regex(rows[name], pattern=pattern))], rows)
+    return lambda rows: _not(pc.match_substring_regex(rows[name], pattern=pattern))
 
 
 def among(each: Expectation, schema: pa.Schema) -> Violated:
     (name,), kind = each.columns, schema.field(each.columns[0]).type
+    zero = pa.scalar(0, kind) if pa.types.is_floating(kind) else None  # Arrow tells -0.0 from 0.0, which it is plus 0.0
     allowed = pa.array([value(written, kind) for written in each.argument], kind)
-    floating = pa.types.is_floating(kind)
-    zero = pa.scalar(0, kind) if floating else None  # -0.0 + 0.0 is 0.0, which Arrow tells from -0.0
+    allowed = allowed if zero is None else pc.add(allowed, zero)
 
     def violated(rows: pa.Table) -> pa.ChunkedArray:
-        column = rows[name]
-        one_of = pc.is_in(pc.add(column, zero), value_set=pc.add(allowed, zero)) if floating else None
-        one_of = pc.is_in(column, value_set=allowed) if one_of is None else one_of
-        return pc.and_not(pc.is_valid(column), one_of)
+        column = rows[name] if zero is None else pc.add(rows[name], zero)
+        return pc.and_not(pc.is_valid(column), pc.is_in(column, value_set=allowed))
 
     return violated
 
@@ -95,10 +92,6 @@ KINDS: dict[str, Callable[[Expectation, pa.Schema], Violated]] = {
 }
 
 
-def _any(conditions: Sequence[pa.ChunkedArray], rows: pa.Table) -> pa.ChunkedArray:
-    if not conditions:
-        return pc.is_in(rows.column(0), value_set=pa.array([], rows.schema.field(0).type))
-    (whole, *others) = conditions
-    for other in others:
-        whole = pc.or_(whole, other)
-    return pc.fill_null(whole, False)
+def _not(fits: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Null fits."""
+    return pc.fill_null(pc.invert(fits), False)

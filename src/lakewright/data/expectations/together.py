@@ -66,7 +66,10 @@ class Repeated:
 class Together:
     """Rows come piece by piece, in the order of the source."""
 
-    def __init__(self, connection: DuckDBPyConnection, expectations: Sequence[Expectation], schema: pa.Schema) -> None:
+    def __init__(
+        self, connection: DuckDBPyConnection | None, expectations: Sequence[Expectation], schema: pa.Schema
+    ) -> None:
+        """None: no columns are held."""
         self.expectations, self.rows = expectations, 0
         self.columns = held_columns(expectations, schema)
         self._uniques = [each for each in expectations if each.kind == "unique"]
@@ -75,13 +78,13 @@ class Together:
         fields = [pa.field(self._numbers[name], schema.field(name).type) for name in self.columns]
         beside = [pa.field(name, pa.int64()) for name in (PIECE, PLACE, NUMBER)]
         self._schema = pa.schema([*beside, *fields])
-        if self.columns:
+        if connection is not None:
             connection.register("more", self._schema.empty_table())
             connection.execute("CREATE TABLE held AS SELECT * FROM more")
 
     def add(self, numbers: npt.NDArray[np.int64], values: pa.Table) -> None:
         """The rows of the next piece that stay: their numbers in the source, and the columns that are held."""
-        if self.columns and len(numbers):
+        if self._connection is not None and len(numbers):
             piece, place = np.full(len(numbers), self._pieces), np.arange(len(numbers))
             columns = [values[name] for name in self.columns]
             self._connection.register("more", pa.table([piece, place, numbers, *columns], schema=self._schema))
@@ -93,6 +96,8 @@ class Together:
         """The tallies of `unique` with the severity drop, in their order, each of the rows that those before it leave;
         and by piece the rows that are dropped for them, which do not count from now on."""
         drops = [each for each in self._uniques if each.severity == "drop"]
+        if self._connection is None or not drops:
+            return {}, iter(())
         self._connection.execute(f"CREATE TABLE gone ({PIECE} BIGINT, {PLACE} BIGINT, {NUMBER} BIGINT, name INTEGER)")
         tallies = {}
         for at, each in enumerate(drops):
@@ -100,13 +105,13 @@ class Together:
             self._connection.execute(f"INSERT INTO gone SELECT {PIECE}, {PLACE}, {NUMBER}, {at} FROM repeated")
             self._connection.execute(f"DELETE FROM held WHERE {NUMBER} IN (SELECT {NUMBER} FROM repeated)")
         self.rows -= sum(each.count for each in tallies.values())
-        return tallies, self._by_piece([each.name for each in drops])
+        return tallies, self._by_piece(self._connection, [each.name for each in drops])
 
-    def _by_piece(self, names: Sequence[str]) -> Iterator[tuple[int, Repeated]]:
-        pieces = self._connection.execute(f"SELECT DISTINCT {PIECE} FROM gone ORDER BY ALL").fetchall()
+    def _by_piece(self, connection: DuckDBPyConnection, names: Sequence[str]) -> Iterator[tuple[int, Repeated]]:
+        pieces = connection.execute(f"SELECT DISTINCT {PIECE} FROM gone ORDER BY ALL").fetchall()
         for (piece,) in pieces:
             query = f"SELECT {PLACE}, {NUMBER}, name FROM gone WHERE {PIECE} = {piece} ORDER BY {PLACE}"
-            places, numbers, which = self._connection.execute(query).fetchnumpy().values()
+            places, numbers, which = connection.execute(query).fetchnumpy().values()
             violated = np.arange(len(names))[:, None] == which[None, :]
             yield piece, Repeated(np.asarray(places), np.asarray(numbers), names, violated)
 
@@ -126,11 +131,13 @@ class Together:
         for each in self.expectations:
             if each.kind == "freshness":
                 column = self._numbers[each.columns[0]]
-                (found[each.name],) = self._one(f"SELECT epoch_us(max({column})) FROM held")
+                assert self._connection is not None, "its column is held"
+                found[each.name] = _one(self._connection, f"SELECT epoch_us(max({column})) FROM held")
         return found
 
     def _repeated(self, each: Expectation) -> Tally:
         """Rows whose values a row before has; they are in the table `repeated` then."""
+        assert self._connection is not None, "its columns are held"
         columns = [self._numbers[name] for name in each.columns]
         known = " AND ".join(f"{column} IS NOT NULL" for column in columns)
         values = f"SELECT {listed(columns)} FROM held WHERE {known} GROUP BY ALL HAVING count(*) > 1"
@@ -139,7 +146,7 @@ class Together:
             f"{listed(columns)}, row_number() OVER (PARTITION BY {listed(columns)} ORDER BY {NUMBER}) AS n "
             f"FROM held SEMI JOIN ({values}) USING ({listed(columns)})) WHERE n > 1"
         )
-        (count,) = self._one("SELECT count(*) FROM repeated")
+        count = _one(self._connection, "SELECT count(*) FROM repeated")
         first = self._connection.sql(
             f"SELECT {NUMBER}, {listed(columns)} FROM repeated ORDER BY {NUMBER} LIMIT {SHOWN}"
         ).to_arrow_table()
@@ -148,13 +155,17 @@ class Together:
         rows = [example(number, of_row) for number, of_row in zip(numbers, shown_values, strict=True)]
         return Tally(count, rows)
 
-    def _one(self, query: str) -> tuple[Any, ...]:
-        (row,) = self._connection.execute(query).fetchall()
-        return tuple(row)
+
+def _one(connection: DuckDBPyConnection, query: str) -> Any:
+    ((value,),) = connection.execute(query).fetchall()
+    return value
 
 
 @contextmanager
 def together(expectations: Sequence[Expectation], schema: pa.Schema) -> Iterator[Together]:
+    if not held_columns(expectations, schema):
+        yield Together(None, expectations, schema)
+        return
     with tempfile.TemporaryDirectory(prefix="lakewright-expect-") as spill:
         connection = connect(Path(spill))
         try:
