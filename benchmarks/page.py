@@ -20,10 +20,12 @@ def told(name: str) -> list[str]:
     return PAGE.read_text(encoding="utf-8").partition(_begin(name))[2].partition(_end(name))[0].strip().splitlines()
 
 
-def write(name: str, lines: Sequence[str]) -> None:
-    before, marker, rest = PAGE.read_text(encoding="utf-8").partition(_begin(name))
+def write(name: str, lines: Sequence[str], script: str | None = None) -> None:
+    """`script` is named as the section is, unless it writes several."""
+    begin = _begin(name, script)
+    before, marker, rest = PAGE.read_text(encoding="utf-8").partition(begin)
     if not marker:
-        raise SystemExit(f"{PAGE} has no marker {_begin(name)}")
+        raise SystemExit(f"{PAGE} has no marker {begin}")
     after = rest.partition(_end(name))[2]
     shown = "\n".join(line if line.startswith("|") else textwrap.fill(line, 120) for line in lines)
     PAGE.write_text(f"{before}{marker}\n{shown}\n{_end(name)}{after}", encoding="utf-8")
@@ -51,8 +53,8 @@ def cpu() -> str:
     return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
-def _begin(name: str) -> str:
-    return f"<!-- {name}: written by benchmarks/{name}.py -->"
+def _begin(name: str, script: str | None = None) -> str:
+    return f"<!-- {name}: written by benchmarks/{script or name}.py -->"
 
 
 def _end(name: str) -> str:

@@ -111,6 +111,9 @@ class Ingested(Record):
     unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that is read")
     parts: dict[str, int] = Field(default={}, description="machine → the pieces of the source that it copied")
     features: list[TableVersion] = Field(default=[], description="feature tables that its rows are joined with")
+    quarantine: TableVersion | None = Field(
+        default=None, description="the table of the rows that expectations dropped, if there is one"
+    )
     findings: list[Finding] = []
 
 

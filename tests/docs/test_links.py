@@ -194,6 +194,13 @@ def test_the_table_of_tune_is_its_schema() -> None:
     assert table("### tune") == {f"tune.{key}": default for key, default in leaves(schema, schema)}
 
 
+def test_the_table_of_expect_is_its_schema() -> None:
+    from lakewright.settings.expectations import Expected
+
+    schema = Expected.model_json_schema()
+    assert table("### data.expect") == {f"data.expect.{key}": default for key, default in leaves(schema, schema)}
+
+
 def test_each_learner_table_is_its_schema() -> None:
     from lakewright import plugins
 

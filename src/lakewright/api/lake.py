@@ -75,6 +75,7 @@ def profile(
     bias: Sequence[str] = (),
     group: str | None = None,
     tokenizer: str | None = None,
+    expect: bool = False,
     out: str | Path | None = None,
     profile: str | None = None,
 ) -> TableProfile:
@@ -83,8 +84,9 @@ def profile(
     `project` is a project file, whose data.columns, prepare.split and base model are used. `text`, `label` and `split`
     name columns and override the project; several `label` columns are columns of 0 and 1. `bias` are facets
     (column, column=value, column>number, column<=number), and `group` a column whose values are compared each by itself
-    (CDDL); default: those of the project's evaluate.bias. `tokenizer` is a base model, as in train.base_model. `out` is
-    a folder; default: one in the workspace.
+    (CDDL); default: those of the project's evaluate.bias. `tokenizer` is a base model, as in train.base_model. `expect`
+    writes expectations that the table satisfies, and the project's, or these where it has none, in the forms of
+    SageMaker and Databricks. `out` is a folder; default: one in the workspace.
 
     Raises NotFound if a table, a column or a value named here does not exist, DataError if a column that the
     project names does not exist, ModelError if a base model has no tokenizer.
@@ -92,6 +94,7 @@ def profile(
     from functools import partial
 
     from lakewright.data.profile import measured, roles_of
+    from lakewright.data.profile.expectations import write_expectations
     from lakewright.data.profile.notebook import write_notebook
     from lakewright.data.rows.inputs import OF_COLUMNS
     from lakewright.learning.features import round_trip as lost_of
@@ -140,6 +143,9 @@ def profile(
         raise UsageError(
             f"{folder} is not writable: {failure.strerror or failure}", "name another folder (--out)"
         ) from None
+    if expect:
+        own = () if loaded is None else loaded.data.expect
+        table_profile = write_expectations(workspace.lake, table_profile, own)
     write_whole(Path(table_profile.json_file), as_json(table_profile))
     write_page(table_profile)
     write_notebook(table_profile, workspace, profile, place, facets=bias, group=group)

@@ -38,6 +38,9 @@ def profile_data(
     tokenizer: Annotated[
         str | None, typer.Option(help="a base model whose tokens are counted; default: the project's")
     ] = None,
+    expect: Annotated[
+        bool, typer.Option("--expect", help="also write expectations: for a project, SageMaker and Databricks")
+    ] = False,
     out: Annotated[str | None, typer.Option(help="folder for profile.html, profile.json and profile.ipynb")] = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
@@ -60,6 +63,7 @@ def profile_data(
         bias=bias or (),
         group=group,
         tokenizer=tokenizer,
+        expect=expect,
         out=out,
         profile=profile,
     )
@@ -73,6 +77,8 @@ def profile_data(
     for note in measured.notes:
         print(f"note: {note}")
     print(f"page: {measured.page}\njson: {measured.json_file}\nnotebook: {measured.notebook}")
+    for file in measured.expectations:
+        print(f"expectations: {file}")
 
 
 tables = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)

@@ -69,13 +69,17 @@ class Stage:
 
 
 def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
-    from lakewright.pipeline.stages.ingest import fingerprint, unlabeled
+    from lakewright.pipeline.stages.ingest import fingerprint, overdue, unlabeled
 
     data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "derive", "columns"})
     settings: dict[str, Any] = {"data": data, "table": project.table}
     if project.features:
         settings["features"] = project.resolved["features"]
+    if project.data.expect:
+        settings["expect"] = project.resolved["data"]["expect"]
     depends = {"settings": settings, "source": fingerprint(project, workspace)}
+    if late := overdue(project, workspace):
+        depends["freshness of the rows"] = late
     if project.data.unlabeled is not None:
         settings["unlabeled"] = project.data.unlabeled
         depends["table of rows without a label"] = str(unlabeled(project, workspace) or "the project's own")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lakewright
+from lakewright.data.expectations.quarantine import stands
 from lakewright.data.lake.lost import is_parquet
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.model.folder import content_of, verify
@@ -127,6 +128,8 @@ def _defect(record: Record, workspace: Workspace) -> str:
         table = record.table.name
         if workspace.lake.ingested(table, record.fingerprint) != record.table:
             return f"{table} holds other rows than the source"
+        if record.quarantine is not None and not stands(workspace.lake, str(record.quarantine)):
+            return f"{record.quarantine.name} holds other rows than those that were dropped"
     files: list[str] = []
     if isinstance(record, Prepared):
         files = [record.recipe]

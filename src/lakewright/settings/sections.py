@@ -7,21 +7,15 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from lakewright import plugins, spaces
 from lakewright.errors import UsageError
+from lakewright.settings.expectations import Expected, expectations
+from lakewright.settings.strict import Settings as Settings
 from lakewright.settings.yamlfile import Refused
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
-
-class Settings(BaseModel):
-    """A strict, frozen part of the project; learners derive theirs from it."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class StepSettings(Settings):
@@ -152,7 +146,16 @@ class Data(Settings):
         description="column → SQL expression over the source's columns, computed when the table is written; the "
         "columns that the truth is derived from are no inputs",
     )
+    expect: list[Expected] = Field(
+        default=[], description="what the source's rows should be, checked while they are written to the table"
+    )
     columns: SerializeAsAny[Columns]
+
+    @field_validator("expect")
+    @classmethod
+    def _named_apart(cls, expect: list[Expected]) -> list[Expected]:
+        expectations(expect)
+        return expect
 
     @model_validator(mode="after")
     def _columns_stay(self) -> Self:
@@ -169,6 +172,11 @@ class Data(Settings):
             )
         if self.exclude and self.source is None:
             raise ValueError("exclude names columns of a source, and there is no source")
+        if self.expect and self.source is None:
+            raise Refused(
+                "expect is checked when a source is written to a table, and there is no source",
+                "name the source, or remove data.expect",
+            )
         return self
 
 
@@ -350,7 +358,7 @@ class Register(Settings):
         description="automatic: a model that passes the gate becomes champion; manual: it waits as challenger",
     )
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={})
 
 
 class Until(Settings):

@@ -198,18 +198,20 @@ def explain(
 
 def _keys_beside(model: type[BaseModel], key: Key) -> list[str]:
     """The keys allowed at the place of `key`'s last part."""
+    here: type[BaseModel] = model
+    for part in key[:-1]:
+        field = next((f for n, f in here.model_fields.items() if (f.alias or n) == part), None)
+        inner = None if field is None else _model_in(field.annotation)
+        here = inner or here  # a place in a list, or a key that users choose, stays where it is
+    return [field.alias or name for name, field in here.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model that a type is, or has in it: of list[Model], dict[str, Model], Model | None."""
     from typing import get_args
 
     from pydantic import BaseModel
 
-    here: type[BaseModel] = model
-    for part in key[:-1]:
-        field = next((f for n, f in here.model_fields.items() if (f.alias or n) == part), None)
-        if field is None:
-            break
-        kinds = [field.annotation, *get_args(field.annotation)]
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not inner:
-            break
-        here = inner[0]
-    return [field.alias or name for name, field in here.model_fields.items()]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)

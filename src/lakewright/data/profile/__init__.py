@@ -5,6 +5,7 @@ texts, languages      the lengths of texts, their languages, repeated texts
 labels, splits        the distribution of labels, over rows and over splits
 facets, bias          the distribution of labels over a column's values: SageMaker Clarify's pre-training measures
 findings              the results that deserve a look
+expectations          what the table satisfies, as files for a project, SageMaker and Databricks
 page, notebook        profile.html, and profile.ipynb, which repeats the main parts
 """
 
@@ -74,6 +75,7 @@ class TableProfile(Record):
     bias: list[FacetBias]
     lost: list[Finding] | None  # losses: what the project's model cannot read or predict; None: not checked
     notes: list[str]  # guesses, samples and omissions
+    expectations: list[str] = Field(default=[], description="files of expectations, where they were wished")
     page: str
     json_file: str
     notebook: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -44,6 +44,7 @@ class HasRows(Protocol):
 
 
 P = TypeVar("P", bound=HasRows)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +60,20 @@ class Pieces(Generic[P]):
 
 
 @dataclass(frozen=True, eq=False)
-class _Copied:
-    file: parts.Written
-    host: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece(Generic[P]):
+class Piece(Generic[P]):
     piece: P
-    target: Location  # keys to it may be valid for an hour only
+    first: int  # the number of its first row in the source
+    targets: tuple[Location, ...]  # where files of its rows go; keys to them may be valid for an hour only
 
     @property
     def rows(self) -> int:
         return self.piece.rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Copied:
+    file: parts.Written
+    host: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,41 +83,28 @@ class _Copying(Generic[P]):
     schema: pa.Schema
     read: Callable[[P], Iterator[pa.RecordBatch]]
 
-    def __call__(self, piece: _Piece[P], advance: Advance | None) -> _Copied:
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in within_years(self.read(piece.piece)):
-                if advance is not None:
-                    advance(batch.num_rows, "")
-                yield batch
+    def __call__(self, piece: Piece[P], advance: Advance | None) -> _Copied:
+        (target,) = piece.targets
+        batches = counted(self.read(piece.piece), advance)
+        return _Copied(parts.write(batches, self.schema, target), socket.gethostname())
 
-        return _Copied(parts.write(batches(), self.schema, piece.target), socket.gethostname())
+
+def counted(batches: Iterable[pa.RecordBatch], advance: Advance | None) -> Iterator[pa.RecordBatch]:
+    """The batches, as the progress bar sees them pass. Raises DataError for times that Python lacks."""
+    for batch in within_years(batches):
+        if advance is not None:
+            advance(batch.num_rows, "")
+        yield batch
 
 
 def copied(
     source: Pieces[Any], lake: Lake, table: str, open_workers: Callable[[], Workers], properties: Mapping[str, str]
 ) -> tuple[TableVersion, dict[str, int]]:
-    """The source's rows as the table's next version, in one commit; and how many pieces each machine copied. Few pieces
-    are copied here, and so are those that other machines do not see. The table takes files (`Lake.takes_files`)."""
-    here = LocalWorkers(1, 1)
-    workers = here if len(source.pieces) <= WORTH else open_workers()
-    if not workers.opens_files:
-        workers = here
-    elif not _see(workers, source.files):
-        LOG.warning("no worker elsewhere sees %s: its rows are read here", next(iter(source.files)))
-        workers = here
-    check_seen(workers, lake.place_to_write(table))
-    rows = sum(piece.rows for piece in source.pieces)
+    """The source's rows as the table's next version, in one commit; and how many pieces each machine copied. The table
+    takes files (`Lake.takes_files`)."""
     files, hosts = list[parts.Written](), Counter[str]()
-    pieces = (_Piece(piece, lake.place_to_write(table)) for piece in source.pieces)
     try:
-        for each in computed(
-            workers,
-            _Copying(source.schema, source.read),
-            pieces,
-            at_once(workers, rows, ROWS),
-            title=f"writing {table}",
-            rows=rows,
-        ):
+        for each in written(source, _Copying(source.schema, source.read), lake, [table], open_workers):
             files.append(each.file)
             hosts[each.host] += 1
     except BaseException:
@@ -124,6 +113,32 @@ def copied(
     # Not in the block above: where this fails after its commit, the files are the table's.
     version = lake.add_files(table, source.schema, files, mode="overwrite", properties=properties)
     return version, dict(hosts)
+
+
+def written(
+    source: Pieces[P],
+    work: Callable[[Piece[P], Advance | None], R],
+    lake: Lake,
+    tables: Sequence[str],
+    open_workers: Callable[[], Workers],
+) -> Generator[R, None, None]:
+    """What `work` makes of each piece, in the order of the rows, with files in these tables' folders. Few pieces are
+    computed here, and so are those that other machines do not see."""
+    here = LocalWorkers(1, 1)
+    workers = here if len(source.pieces) <= WORTH else open_workers()
+    if not workers.opens_files:
+        workers = here
+    elif not _see(workers, source.files):
+        LOG.warning("no worker elsewhere sees %s: its rows are read here", next(iter(source.files)))
+        workers = here
+    check_seen(workers, *map(lake.place_to_write, tables))
+    rows = [piece.rows for piece in source.pieces]
+    pieces = (
+        Piece(piece, first, tuple(map(lake.place_to_write, tables)))
+        for piece, first in zip(source.pieces, accumulate(rows, initial=0), strict=False)
+    )
+    most = at_once(workers, sum(rows), ROWS)
+    return computed(workers, work, pieces, most, title=f"writing {tables[0]}", rows=sum(rows))
 
 
 def _see(workers: Workers, files: Mapping[Path, int]) -> bool:

@@ -1,35 +1,45 @@
 """source → table: the source's rows as one new version of a Delta table, or an existing version with these rows.
 
-Rows that the source has in pieces are copied by the workers; others are one stream through this process. With lookups
-of feature tables, a second table has the rows with the values that were known at their time.
+Rows that the source has in pieces are copied by the workers; others are one stream through this process. What the
+project expects of them (`data.expect`) is checked on the way. With lookups of feature tables, a second table has the
+rows with the values that were known at their time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self, cast
 
 import pyarrow as pa
 
 import lakewright
+from lakewright.data.expectations import quarantine
+from lakewright.data.expectations.findings import finding, refusal
+from lakewright.data.expectations.together import old
+from lakewright.data.expectations.writing import Checked, Writing
 from lakewright.data.features.joining import TOO_OLD, WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
-from lakewright.data.lake.tables import FINGERPRINT
+from lakewright.data.lake.tables import FINGERPRINT, Lake
 from lakewright.data.sources import Intake, Source, SourceInPieces
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.pieces import Pieces, copied
 from lakewright.errors import DataError, NotFound, nearest
 from lakewright.records import Finding, Ingested, TableVersion, plain
+from lakewright.settings.expectations import expectations
 from lakewright.settings.project import Project
 from lakewright.settings.sections import Data
 from lakewright.system.progress import Advance, bar
 from lakewright.workspace import Workspace
 
 FINDINGS = "findings"
+QUARANTINE = "quarantine"  # the property of a commit that names the version with the rows that were dropped
+NEWEST = "newest"  # … that has what freshness goes by
 
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
@@ -58,10 +68,12 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     lookups = _lookups(project, workspace)
     if data.source is None:
         table, content, findings, hosts = workspace.lake.version(project.table), "", list[Finding](), {}
+        dropped = None
     else:
         beside_them = [name for each in lookups for name in each.values.values()]
         written = _written(_Reading.of(project, workspace, data), project.table, workspace, beside_them)
         table, content, findings, hosts = written.table, written.content, written.findings, written.parts
+        dropped = written.dropped
     if beside is not None:
         of_unlabeled = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
         other = of_unlabeled.table
@@ -83,6 +95,7 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
         unlabeled=table if other is None and data.unlabeled is not None else other,
         parts=hosts,
         features=[each.version for each in lookups],
+        quarantine=dropped,
         findings=findings,
     )
 
@@ -120,7 +133,7 @@ def _with_values(
     return (
         table,
         content,
-        [*findings, *(_too_old(each, too_old, table.rows) for each in lookups if too_old.get(each.table.name))],
+        [*findings, *(_values_too_old(each, too_old, table.rows) for each in lookups if too_old.get(each.table.name))],
     )
 
 
@@ -130,7 +143,7 @@ def _not_known(name: str, count: int, rows: int) -> Finding:
     return Finding(name="values_not_known", count=count, detail=detail, rows=[name])
 
 
-def _too_old(lookup: Lookup, counts: dict[str, int], rows: int) -> Finding:
+def _values_too_old(lookup: Lookup, counts: dict[str, int], rows: int) -> Finding:
     name, ttl = lookup.table.name, lookup.table.ttl
     detail = (
         f"{counts[name]:,} of {rows:,} rows have no value of {name} because the newest one that was known was older "
@@ -140,13 +153,14 @@ def _too_old(lookup: Lookup, counts: dict[str, int], rows: int) -> Finding:
 
 
 def _of_unlabeled(project: Project) -> Data | None:
-    """data.unlabeled as a source, where it names no table: read as the project's own, without what only that has."""
+    """data.unlabeled as a source, where it names no table: read as the project's own, without what only that has, and
+    without its expectations, which are of rows with a label."""
     data = project.data
     if data.unlabeled is None or (is_table(data.unlabeled) and not (project.folder / data.unlabeled).exists()):
         return None
     inputs = {name for _, name in data.columns.inputs}
     derive = {name: sql for name, sql in data.derive.items() if name in inputs}
-    return data.model_copy(update={"source": data.unlabeled, "exclude": [], "derive": derive})
+    return data.model_copy(update={"source": data.unlabeled, "exclude": [], "derive": derive, "expect": []})
 
 
 def _table_of_unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
@@ -211,26 +225,85 @@ class _Written:
     content: str  # their fingerprint
     findings: list[Finding]
     parts: dict[str, int]  # machine → the pieces that it copied
+    dropped: TableVersion | None = None  # rows that are not as expected
 
 
 def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequence[str] = ()) -> _Written:
     """The source's rows as a table; columns that are joined `beside` them are not the source's."""
     lake, content = workspace.lake, reading.content
     committed, parts = None if workspace.again else lake.ingested(name, content), dict[str, int]()
+    if committed is not None and not _stands(lake, committed, name, content):
+        committed = None
     if committed is None:
         pieces = reading.pieces() if lake.takes_files(name) else None
         source = reading.rows() if pieces is None else pieces
         _check_columns(reading.data, [*source.schema.names, *beside], reading.intake)
         properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
-        if reading.findings:  # in the commit: an unchanged source is not read again
-            properties[FINDINGS] = json.dumps([plain(finding) for finding in reading.findings])
-        if isinstance(source, Pieces):
-            committed, parts = copied(source, lake, name, workspace.workers, properties)
+        if reading.data.expect:
+            writing = Writing(lake, name, str(reading.data.source), expectations(reading.data.expect))
+            of_commit = partial(_checked, properties, reading.findings)
+            committed, parts = writing.write(source, workspace.workers, content, of_commit)
         else:
-            with bar(f"writing {name}", None) as advance:
-                committed = lake.write(name, _counted(source, advance), properties=properties)
-    stored = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
-    return _Written(committed, content, [Finding.model_validate(finding) for finding in json.loads(stored)], parts)
+            quarantine.empty(lake, name, content)
+            properties |= _stored(reading.findings)
+            if isinstance(source, Pieces):
+                committed, parts = copied(source, lake, name, workspace.workers, properties)
+            else:
+                with bar(f"writing {name}", None) as advance:
+                    committed = lake.write(name, _counted(source, advance), properties=properties)
+    stored = lake.history(str(committed))[0]["properties"]
+    findings = [Finding.model_validate(each) for each in json.loads(stored.get(FINDINGS, "[]"))]
+    findings += _too_old(reading.data, stored, committed)
+    dropped = lake.version(stored[QUARANTINE]) if QUARANTINE in stored else None
+    return _Written(committed, content, findings, parts, dropped)
+
+
+def _stored(findings: Sequence[Finding]) -> dict[str, str]:
+    """In the commit, as an unchanged source is not read again."""
+    return {FINDINGS: json.dumps([plain(each) for each in findings])} if findings else {}
+
+
+def _checked(
+    properties: Mapping[str, str], noticed: Sequence[Finding], checked: Checked, findings: Sequence[Finding]
+) -> dict[str, str]:
+    """The properties of the commit of rows that were checked."""
+    dropped = {} if checked.quarantine is None else {QUARANTINE: str(checked.quarantine)}
+    newest = {NEWEST: json.dumps(checked.newest)} if checked.newest else {}
+    return {**properties, **_stored([*noticed, *findings]), **dropped, **newest}
+
+
+def _stands(lake: Lake, table: TableVersion, name: str, content: str) -> bool:
+    """Whether the rows that were dropped for this version of the table are still there, and no others."""
+    dropped = lake.history(str(table))[0]["properties"].get(QUARANTINE)
+    if dropped is not None:
+        return quarantine.stands(lake, dropped)
+    quarantine.empty(lake, name, content)  # a process that was killed before it wrote the table may have left rows
+    return True
+
+
+def _too_old(data: Data, stored: Mapping[str, str], table: TableVersion) -> list[Finding]:
+    """Of rows that are ingested: they grow old while their source does not change. Raises DataError where freshness
+    has the severity fail."""
+    expected = [each for each in expectations(data.expect) if each.kind == "freshness"]
+    tallies = old(expected, json.loads(stored.get(NEWEST, "{}")), datetime.now(UTC))
+    violated = [(each, tallies[each.name]) for each in expected if tallies[each.name].count]
+    if (error := refusal(violated, table.rows, str(data.source), table.name)) is not None:
+        raise error
+    return [finding(each, tally, table.rows, table.name) for each, tally in violated]
+
+
+def overdue(project: Project, workspace: Workspace) -> list[str]:
+    """The expectations of freshness that fail the run for rows that are ingested already."""
+    expected = [each for each in expectations(project.data.expect) if each.kind == "freshness"]
+    if not any(each.severity == "fail" for each in expected):
+        return []
+    content = _Reading.of(project, workspace, project.data).content
+    table = workspace.lake.ingested(project.table, content)
+    if table is None:
+        return []
+    stored = json.loads(workspace.lake.history(str(table))[0]["properties"].get(NEWEST, "{}"))
+    tallies = old(expected, stored, datetime.now(UTC))
+    return [each.name for each in expected if each.severity == "fail" and tallies[each.name].count]
 
 
 def _intake(project: Project, data: Data, findings: list[Finding]) -> Intake:
@@ -247,9 +320,8 @@ def _intake(project: Project, data: Data, findings: list[Finding]) -> Intake:
 
 def _fingerprint(source: Source, content: str, data: Data) -> str:
     reader = f"{type(source).__module__} {lakewright.__version__}"  # another version may read the source differently
-    return hashlib.sha256(
-        json.dumps([reader, content, sorted(data.exclude), *([data.derive] if data.derive else [])]).encode()
-    ).hexdigest()
+    more = [*([data.derive] if data.derive else []), *(each.model_dump(mode="json") for each in data.expect)]
+    return hashlib.sha256(json.dumps([reader, content, sorted(data.exclude), *more]).encode()).hexdigest()
 
 
 def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
