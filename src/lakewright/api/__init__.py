@@ -6,6 +6,7 @@ This is their only list. The functions imported here are public: `lakewright` ex
 from types import FunctionType as _Function
 from typing import TYPE_CHECKING
 
+from lakewright.api.arriving import ingest, ingest_arriving, score_arriving
 from lakewright.api.deriving import derive
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
 from lakewright.api.parameters import params

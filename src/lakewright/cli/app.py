@@ -28,6 +28,8 @@ Settings = Annotated[list[str], typer.Option("--set", help="a.b=value: change a 
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="a profile of profiles.yml; default: the one that `default:` names")
 ]
+Follow = Annotated[bool, typer.Option("--follow", help="go on, and do so again whenever something is new")]
+Every = Annotated[float, typer.Option(min=0.1, help="seconds between two looks for what is new, with --follow")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
 
 

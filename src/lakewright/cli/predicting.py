@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, Settings, app, stoppable
+from lakewright.cli.app import AsJson, Every, Follow, ProfileName, Settings, app, stoppable
 from lakewright.cli.elsewhere import refuse_both_ways, start_scoring
 from lakewright.cli.show import print_json, print_rows
 from lakewright.system import jsonfile
@@ -19,6 +19,7 @@ from lakewright.system.memory import give_back
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Kind
+    from lakewright.service.scoring import Scored
 
 
 @app.command(epilog="Example: lakewright predict models:/main.bank.banking77@champion 'my card is lost'")
@@ -125,6 +126,8 @@ def score(
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
+    follow: Follow = False,
+    every: Every = 10.0,
     settings: Settings = [],  # noqa: B006 (typer copies it)
     profile: ProfileName = None,
     as_json: AsJson = False,
@@ -147,25 +150,31 @@ def score(
     for name, _, column in pairs:
         if not name or not column:
             raise UsageError(f"--column {name} is not of the form INPUT=COLUMN", "write --column text=NAME")
+    options: dict[str, Any] = {
+        "columns": {name: column for name, _, column in pairs},
+        "id": id,
+        "keep": keep or (),
+        "least_confidence": least_confidence,
+        "probabilities": probabilities,
+        "explain": explain,
+        "commit_rows": commit_rows,
+        "runtime": runtime,
+        "profile": profile,
+    }
     give_back()
     with stoppable("the committed rows are kept"):
-        scored = api.score(
-            model,
-            input,
-            output,
-            full=full,
-            columns={name: column for name, _, column in pairs},
-            id=id,
-            keep=keep or (),
-            least_confidence=least_confidence,
-            probabilities=probabilities,
-            explain=explain,
-            commit_rows=commit_rows,
-            runtime=runtime,
-            profile=profile,
-        )
+        if follow and full:
+            raise UsageError("--full scores all rows, and --follow those that arrive", "leave one of them out")
+        if follow:
+            for scored in api.score_arriving(model, input, output, every=every, **options):
+                _say(scored, least_confidence, as_json, lines=True)
+        else:
+            _say(api.score(model, input, output, full=full, **options), least_confidence, as_json)
+
+
+def _say(scored: Scored, least_confidence: float, as_json: bool, lines: bool = False) -> None:
     if as_json:
-        print_json(scored.as_json())
+        print_json(scored.as_json(), indent=None if lines else 2)
         return
     for line in scored.why or [f"nothing is new in {scored.input}"]:
         print(line)
@@ -179,7 +188,7 @@ def score(
     if len(scored.parts) > 1:
         print(f"parts: {', '.join(f'{host} {count:,}' for host, count in sorted(scored.parts.items()))}")
     if scored.rows:
-        print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows")
+        print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows", flush=True)
 
 
 @app.command(epilog="Example: lakewright search main.bank.questions 'lost card' --k 5")

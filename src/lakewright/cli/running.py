@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
+from lakewright.cli.app import AsJson, Every, Follow, ProfileName, ProjectFile, Settings, app, stoppable
 from lakewright.cli.show import complain, note, print_json, print_rows, print_run, say
 from lakewright.errors import NotFound
 from lakewright.system.memory import give_back
 
 if TYPE_CHECKING:
     from lakewright.pipeline.runs import Run
+    from lakewright.records import Ingested
 
 KEPT = "the finished stages and the last checkpoint of training are kept"
 ALLOCATIONS = 10_000  # between two garbage collections; with Python's 700 they take a fifth of the time of imports
@@ -89,6 +90,41 @@ def plan(
         print_rows(columns, False, "columns")
     else:
         note(f"the use of columns is not known before ingest: {unknown}")
+
+
+@app.command(epilog="Example: lakewright ingest reviews/project.yml --follow")
+def ingest(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006
+    follow: Follow = False,
+    every: Every = 10.0,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a project's source into its table, and learn nothing.
+
+    An unchanged source is not read. With data.mode: append, only files are that were not read before.
+    """
+    from lakewright import api
+    from lakewright.records import plain
+
+    def tell(record: Ingested) -> None:
+        if as_json:
+            print_json(plain(record), indent=None if follow else 2)
+            return
+        print(f"{record.table}: {record.table.rows:,} rows of {record.source}", flush=True)
+        for finding in record.findings:
+            print(f"- {finding.detail}", flush=True)
+
+    give_back()
+    with stoppable("the table has what was committed"):
+        if not follow:
+            with redirect_stdout(sys.stderr):  # a user's source may print
+                record = api.ingest(project, settings=settings, profile=profile)
+            tell(record)
+            return
+        for record in api.ingest_arriving(project, every=every, settings=settings, profile=profile):
+            tell(record)
 
 
 @app.command(epilog="Example: lakewright stage train --project banking77/project.yml --run nightly")

@@ -62,6 +62,15 @@ if TYPE_CHECKING:
 
 SEARCHED = ("train.", "prepare.")  # what `tune.space` may name, except …
 FIXED = ("prepare.split", "prepare.duplicates", "prepare.drop_missing")  # … what decides which rows validation has
+NEWER = (
+    ("prepare", "split", "fold"),
+    ("data", "unlabeled"),
+    ("data", "mode"),
+    ("data", "expect"),
+    ("features",),
+    ("evaluate", "bias"),
+    ("gate", "bias"),
+)
 DERIVED = "derived_inputs"  # the recipe's step that computes inputs of data.derive
 
 
@@ -162,15 +171,12 @@ class Project(Settings):
         """The whole project as JSON-ready values, defaults included, and where its columns are not open, the recipe's
         steps; without `tune` and `automl`, which change nothing of a run. Raises ProjectError as `steps` does."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"tune", "automl"})
-        if self.prepare.split.fold is None:
-            del values["prepare"]["split"]["fold"]  # so that what is stored and hashed is as before there were folds
-        if self.data.unlabeled is None:
-            del values["data"]["unlabeled"]  # likewise
-        if not self.features:
-            del values["features"]  # likewise
-        for section in ("evaluate", "gate"):
-            if not values[section]["bias"]:
-                del values[section]["bias"]  # likewise
+        for *sections, key in NEWER:  # left out, what is stored and hashed is as before there were these keys
+            section = values
+            for name in sections:
+                section = section[name]
+            if section[key] in (None, [], {}, "replace"):
+                del section[key]
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}

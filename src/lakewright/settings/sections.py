@@ -139,6 +139,11 @@ class Data(Settings):
     format: str | None = Field(
         default=None, description="csv, json, parquet or delta, if the source's name does not show it"
     )
+    mode: Literal["replace", "append"] = Field(
+        default="replace",
+        description="append: the files of the source that were not read before are added to the table, each once; "
+        "replace: the table is all rows of the source",
+    )
     options: dict[str, Any] = Field(default={}, description="options of the source (csv: delimiter, encoding, types …)")
     exclude: list[str] = Field(default=[], description="columns of the source that are left out of the table")
     derive: dict[str, str] = Field(
@@ -170,6 +175,8 @@ class Data(Settings):
                 "derive computes columns when a source is written to a table, and there is no source",
                 "add the column in SQL: lakewright sql 'create or replace table … as select *, … from …'",
             )
+        if self.mode == "append" and self.source is None:
+            raise Refused("mode append reads the new files of a source, and there is no source", "remove data.mode")
         if self.exclude and self.source is None:
             raise ValueError("exclude names columns of a source, and there is no source")
         if self.expect and self.source is None:

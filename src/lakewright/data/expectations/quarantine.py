@@ -7,17 +7,18 @@ source: a process that is killed in between leaves a table without that fingerpr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lakewright.data.lake.names import TableName, is_table
+from lakewright.data.lake.parts import Written
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.errors import DataError, NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.data.lake.parts import Written
     from lakewright.data.lake.tables import Lake
+    from lakewright.data.sources.arrivals import Adding
     from lakewright.records import TableVersion
 
 OF = "quarantine_of"  # the property of its commits: the table
@@ -51,10 +52,22 @@ def check_name(lake: Lake, table: str) -> None:
         )
 
 
-def commit(lake: Lake, table: str, schema: pa.Schema, files: Sequence[Written], fingerprint: str) -> TableVersion:
-    """The rows of these files as the quarantine of the table, which has this fingerprint next."""
-    properties = {FINGERPRINT: fingerprint, OF: _unpinned(table)}
-    return lake.add_files(name_of(table), schema, files, mode="overwrite", properties=properties)
+def put(
+    lake: Lake, table: str, schema: pa.Schema, files: Sequence[Written], fingerprint: str, adding: Adding
+) -> TableVersion | None:
+    """The rows of these files as the quarantine of the table, which has this fingerprint next: alone, or beside those
+    that belong to the table as it is, where rows are appended to it. None where there are none, and were none."""
+    latest = existing(lake, table)
+    if adding.mode == "overwrite" or latest is None:
+        return _commit(lake, table, schema, files, fingerprint) if files else empty(lake, table, fingerprint)
+    commits = lake.history(name_of(table))
+    ours = max(each["version"] for each in commits if OF in each["properties"])
+    if ours > (-1 if adding.quarantine is None else adding.quarantine):  # of a process that was killed after it
+        held = [] if adding.quarantine is None else lake.files(lake.version(f"{name_of(table)}@v{adding.quarantine}"))
+        return _commit(
+            lake, table, schema, [*(Written(each.path, each.rows, each.size) for each in held), *files], fingerprint
+        )
+    return _commit(lake, table, schema, files, fingerprint, "append") if files else latest
 
 
 def empty(lake: Lake, table: str, fingerprint: str) -> TableVersion | None:
@@ -62,7 +75,19 @@ def empty(lake: Lake, table: str, fingerprint: str) -> TableVersion | None:
     latest = existing(lake, table)
     if latest is None or not latest.rows:
         return latest
-    return commit(lake, table, lake.schema(latest), [], fingerprint)
+    return _commit(lake, table, lake.schema(latest), [], fingerprint)
+
+
+def _commit(
+    lake: Lake,
+    table: str,
+    schema: pa.Schema,
+    files: Sequence[Written],
+    fingerprint: str,
+    mode: Literal["overwrite", "append"] = "overwrite",
+) -> TableVersion:
+    properties = {FINGERPRINT: fingerprint, OF: _unpinned(table)}
+    return lake.add_files(name_of(table), schema, files, mode=mode, properties=properties)
 
 
 def stands(lake: Lake, quarantine: str) -> bool:

@@ -30,6 +30,7 @@ from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.parts import File, Part, Shape, Slice, Written
 from lakewright.data.lake.types import cast, storable, within_years
 from lakewright.data.sources import pieces
+from lakewright.data.sources.arrivals import Adding
 from lakewright.data.sources.pieces import Piece, Pieces, counted, written
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.settings.expectations import Expectation
@@ -146,6 +147,7 @@ class Writing:
     table: str
     source: str  # as the project names it
     expectations: Sequence[Expectation]
+    adding: Adding
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def write(
@@ -177,18 +179,17 @@ class Writing:
                     parts.remove(dropped, self._quarantine())
                 raise
             # From here on the files may be a version's.
-            if checked.dropped:
-                kept = quarantine.commit(self.lake, self.table, quarantined(schema), dropped, fingerprint)
-                checked = replace(checked, quarantine=kept)
-            else:
-                checked = replace(checked, quarantine=quarantine.empty(self.lake, self.table, fingerprint))
+            kept = quarantine.put(self.lake, self.table, quarantined(schema), dropped, fingerprint, self.adding)
+            checked = replace(checked, quarantine=kept)
             of_commit = properties(checked, self.findings(checked))
+            self.adding.note(None if kept is None else kept.version)
+            into: dict[str, Any] = {"mode": self.adding.mode, "transactions": self.adding.transactions}
             if takes_files:
-                table = self.lake.add_files(self.table, schema, files, mode="overwrite", properties=of_commit)
+                table = self.lake.add_files(self.table, schema, files, properties=of_commit, **into)
             else:
                 batches = chain.from_iterable(_read(file, schema, place()) for file in files)
                 reader = pa.RecordBatchReader.from_batches(schema, batches)
-                table = self.lake.write(self.table, reader, properties=of_commit)
+                table = self.lake.write(self.table, reader, properties=of_commit, **into)
         return table, checked.parts
 
     def findings(self, checked: Checked) -> list[Finding]:

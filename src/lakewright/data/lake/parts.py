@@ -257,7 +257,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Locati
             rows, size = _write(batches, schema, stream)
         return Written(name, rows, size, stream.getvalue().to_pybytes())
     try:
-        with _opened(location, name, writes=True) as file:
+        with opened(location, name, writes=True) as file:
             return Written(name, *_write(batches, schema, file))
     except BaseException as failure:
         remove([Written(name, 0, 0)], location)
@@ -270,7 +270,7 @@ def put(written: Written, location: Location) -> Written:
     """A file in hand, in the table's folder."""
     assert written.content is not None
     try:
-        with _opened(location, written.path, writes=True) as file:
+        with opened(location, written.path, writes=True) as file:
             file.write(written.content)
     except BaseException as failure:
         remove([written], location)
@@ -361,8 +361,8 @@ def _stored(
             batches = _exactly(iter(stream), first, start, stop, size, empty=not stream.schema.names)
             yield _Stored(stream.schema, batches)
         return
-    with _opened(location, unquote(file.path)) as opened:
-        parquet = pq.ParquetFile(opened)
+    with opened(location, unquote(file.path)) as stored:
+        parquet = pq.ParquetFile(stored)
         if parquet.metadata.num_rows != file.rows:
             raise DataError(
                 f"the file {file.path} of {location.uri} has {parquet.metadata.num_rows:,} rows, and its commit says "
@@ -464,12 +464,13 @@ def rows_of(location: Location, path: str, noted: int | None) -> int:
 
     if noted is not None:
         return noted
-    with _opened(location, unquote(path)) as file:
+    with opened(location, unquote(path)) as file:
         return int(pq.ParquetFile(file).metadata.num_rows)
 
 
 @contextmanager
-def _opened(location: Location, path: str, writes: bool = False) -> Iterator[IO[bytes] | Any]:
+def opened(location: Location, path: str, writes: bool = False) -> Iterator[IO[bytes] | Any]:
+    """A file in the table's folder, as a stream of bytes; one that is written is made anew."""
     import pyarrow.fs as fs
 
     if "://" in path:  # of a shallow clone

@@ -16,6 +16,7 @@ from lakewright.errors import DataError, UsageError, nearest, shown
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.sources.files import Files
     from lakewright.data.sources.pieces import Pieces
     from lakewright.records import Finding
 
@@ -39,6 +40,8 @@ class Intake:
     exclude: frozenset[str] = frozenset()  # columns to leave out
     numbers: Mapping[str, str] = field(default_factory=dict)  # columns that must be numbers → their role
     times: Mapping[str, str] = field(default_factory=dict)  # columns that must have an order in time → their role
+    files: frozenset[str] | None = None  # of a source of files: the names of those that are read; None: all
+    types: Mapping[str, str] = field(default_factory=dict)  # columns' types in SQL, where the source does not fix them
     notice: Callable[[Finding], object] = lambda finding: None
     left_out: set[str] = field(default_factory=set)  # the columns of `exclude` that exist
 
@@ -65,6 +68,13 @@ class Source(Protocol):
     ) -> str:
         """A sha256 in hex that changes when the rows change, apart from columns left out; computed without reading all
         rows if possible."""
+
+
+class SourceOfFiles(Source, Protocol):
+    """A source whose rows lie in files, of which it reads those that `intake.files` names."""
+
+    def listing(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> Files:
+        """All of them, in reading order. Raises NotFound where there are none."""
 
 
 class SourceInPieces(Source, Protocol):

@@ -75,14 +75,14 @@ class CsvSource:
             if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML changes no and ~
                 raise UsageError(f"options.null_values holds {value!r}, which is not a text", "write it in quotes")
         words = words_in(options)
-        source_files = files.find(uri, storage_options, "csv", options)
+        source_files = files.find(uri, storage_options, "csv", options, intake.files)
         encoding = encoding_of(options, intake.notice)
         formats = [_format(source_files, file, encoding, options) for file in source_files.files]
         names = formats[0].names
         for file, format in zip(source_files.files, formats, strict=True):
             _same_columns(names, source_files.files[0].name, format.names, file.name)
-        declared = declared_types(options)
-        check_types(declared, names)
+        check_types(declared_types(options), names)
+        declared = {name: kind for name, kind in intake.types.items() if name in names} | declared_types(options)
 
         format_of_file = {
             file.name: replace(format, block_bytes=max(_BLOCK_BYTES, _check(source_files, file, format)))
@@ -123,10 +123,13 @@ class CsvSource:
 
         return checked(*files.joined(source_files, schema, read, intake), uri, intake)
 
+    def listing(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> files.Files:
+        return files.find(uri, storage_options, "csv", options)
+
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "csv", options)
+        source_files = files.find(uri, storage_options, "csv", options, intake.files)
         return files.fingerprint(source_files, options, intake.as_written, intake.numbers, intake.times)
 
 

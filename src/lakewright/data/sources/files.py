@@ -102,12 +102,18 @@ def locate(uri: str, base: Path) -> str:
 OPTIONS = {"split", "file_column"}  # that every source of files has
 
 
-def find(uri: str, storage_options: Mapping[str, str], format: str, options: Mapping[str, Any]) -> Files:
+def find(
+    uri: str,
+    storage_options: Mapping[str, str],
+    format: str,
+    options: Mapping[str, Any],
+    only: Collection[str] | None = None,
+) -> Files:
     """The files to read. For a folder, its files of the format, sorted by name, and those in folders NAME=VALUE below;
     files in other folders below need a glob.
 
     The source's option `split` keeps only the files of these splits, by their names; `file_column` names a column that
-    holds each row's file. Raises DataError for an option that cannot be.
+    holds each row's file. `only` keeps the files of these names. Raises DataError for an option that cannot be.
     """
     split: str | Sequence[str] | None = options.get("split")
     column = options.get("file_column")
@@ -164,6 +170,7 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, options: Map
         tuple(
             SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, file_split, from_name(name))
             for entry, name, file_split in zip(entries, names, _splits(names, uri), strict=True)
+            if only is None or name in only
         ),
         local,
     )
@@ -189,6 +196,11 @@ def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[s
     ]
     state = [states, dict(options), *map(sorted, columns)]
     return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def stamp(files: Files, file: SourceFile) -> str:
+    """Differs where the file does: its size, and its time or the tag that its store gives it."""
+    return f"{file.size} {_stamp(files, file)}"
 
 
 def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:

@@ -34,7 +34,7 @@ class JsonSource:
 
         check_options(options, {"encoding", "types", OPTION, *files.OPTIONS}, "json")
         words = words_in(options)
-        source_files = files.find(uri, storage_options, "json", options)
+        source_files = files.find(uri, storage_options, "json", options, intake.files)
         encoding = encoding_of(options, intake.notice)
         types = declared_types(options)
         more = files.from_names(source_files, intake)
@@ -49,10 +49,13 @@ class JsonSource:
         several: Iterator[tuple[str, Any]] = rows if len(source_files.files) > 1 else _several(rows)
         return checked(*from_rows(several, types, intake, words), uri, intake)
 
+    def listing(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> files.Files:
+        return files.find(uri, storage_options, "json", options)
+
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "json", options)
+        source_files = files.find(uri, storage_options, "json", options, intake.files)
         return files.fingerprint(source_files, options, intake.as_written)
 
 

@@ -51,7 +51,7 @@ class ParquetSource:
         from lakewright.data.sources.pieces import Pieces
 
         check_options(options, files.OPTIONS, "parquet")
-        source_files = files.find(uri, storage_options, "parquet", options)
+        source_files = files.find(uri, storage_options, "parquet", options, intake.files)
         schemas, sizes = {}, {}
         for file in source_files.files:
             with _opened(source_files.system, file) as parquet:
@@ -71,10 +71,13 @@ class ParquetSource:
         reading = _Reading(uri, storage_options, schema, tuple(beside), whole)
         return Pieces(whole, pieces, reading, local if source_files.local else {})
 
+    def listing(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> files.Files:
+        return files.find(uri, storage_options, "parquet", options)
+
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "parquet", options)
+        source_files = files.find(uri, storage_options, "parquet", options, intake.files)
         return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
 
 

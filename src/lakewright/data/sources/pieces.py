@@ -28,6 +28,7 @@ from lakewright.workers.parts import WORTH, at_once, computed
 if TYPE_CHECKING:
     from lakewright.data.lake.catalogs import Location
     from lakewright.data.lake.tables import Lake
+    from lakewright.data.sources.arrivals import Adding
     from lakewright.records import TableVersion
     from lakewright.system.progress import Advance
     from lakewright.workers import Workers
@@ -98,10 +99,15 @@ def counted(batches: Iterable[pa.RecordBatch], advance: Advance | None) -> Itera
 
 
 def copied(
-    source: Pieces[Any], lake: Lake, table: str, open_workers: Callable[[], Workers], properties: Mapping[str, str]
+    source: Pieces[Any],
+    lake: Lake,
+    table: str,
+    open_workers: Callable[[], Workers],
+    properties: Mapping[str, str],
+    adding: Adding,
 ) -> tuple[TableVersion, dict[str, int]]:
     """The source's rows as the table's next version, in one commit; and how many pieces each machine copied. The table
-    takes files (`Lake.takes_files`)."""
+    takes files (`Lake.takes_files`), and where rows are appended it has the source's columns."""
     files, hosts = list[parts.Written](), Counter[str]()
     try:
         for each in written(source, _Copying(source.schema, source.read), lake, [table], open_workers):
@@ -111,7 +117,10 @@ def copied(
         parts.remove(files, lake.place_to_write(table))
         raise
     # Not in the block above: where this fails after its commit, the files are the table's.
-    version = lake.add_files(table, source.schema, files, mode="overwrite", properties=properties)
+    adding.note(None)
+    version = lake.add_files(
+        table, source.schema, files, mode=adding.mode, properties=properties, transactions=adding.transactions
+    )
     return version, dict(hosts)
 
 

@@ -45,6 +45,9 @@ def from_rows(
     Raises DataError, which names the place where a column changes its kind, and UsageError for a type of a column that
     no row has.
     """
+    declared = types
+    if types is not None:
+        types = {**intake.types, **types}
     waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - the stream reads it to its end
     schema = pa.schema([])
     seen: dict[str, Seen] = {}
@@ -57,11 +60,14 @@ def from_rows(
                 writer.write_batch(each)
     size = waiting.tell()
     if size:
-        check_types(types or {}, [*schema.names, *intake.left_out])
+        check_types(declared or {}, [*schema.names, *intake.left_out])
     lost = {each.name: seen[each.name] for each in schema if each.name in seen and not pa.types.is_string(each.type)}
     for finding in read_as_missing(lost):
         intake.notice(finding)
     schema = storable(simplified(schema, intake.notice))
+    for name, kind in intake.types.items() if types is not None else ():
+        if name not in schema.names:  # no row of these has the key
+            schema = schema.append(pa.field(name, named(kind)))
 
     def batches() -> Iterator[pa.RecordBatch]:
         with waiting:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, cast
@@ -25,11 +26,13 @@ from lakewright.data.expectations.writing import Checked, Writing
 from lakewright.data.features.joining import TOO_OLD, WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT, Lake
-from lakewright.data.sources import Intake, Source, SourceInPieces
+from lakewright.data.lake.types import columns_info, storable
+from lakewright.data.sources import Intake, Source, SourceInPieces, SourceOfFiles
+from lakewright.data.sources.arrivals import Adding, arrivals, replacing
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.pieces import Pieces, copied
-from lakewright.errors import DataError, NotFound, nearest
+from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.records import Finding, Ingested, TableVersion, plain
 from lakewright.settings.expectations import expectations
 from lakewright.settings.project import Project
@@ -37,7 +40,9 @@ from lakewright.settings.sections import Data
 from lakewright.system.progress import Advance, bar
 from lakewright.workspace import Workspace
 
+LOG = logging.getLogger("lakewright")
 FINDINGS = "findings"
+SHOWN = 5  # files of a finding
 QUARANTINE = "quarantine"  # the property of a commit that names the version with the rows that were dropped
 NEWEST = "newest"  # … that has what freshness goes by
 
@@ -160,7 +165,9 @@ def _of_unlabeled(project: Project) -> Data | None:
         return None
     inputs = {name for _, name in data.columns.inputs}
     derive = {name: sql for name, sql in data.derive.items() if name in inputs}
-    return data.model_copy(update={"source": data.unlabeled, "exclude": [], "derive": derive, "expect": []})
+    return data.model_copy(
+        update={"source": data.unlabeled, "exclude": [], "derive": derive, "expect": [], "mode": "replace"}
+    )
 
 
 def _table_of_unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
@@ -235,27 +242,75 @@ def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequenc
     if committed is not None and not _stands(lake, committed, name, content):
         committed = None
     if committed is None:
-        pieces = reading.pieces() if lake.takes_files(name) else None
-        source = reading.rows() if pieces is None else pieces
-        _check_columns(reading.data, [*source.schema.names, *beside], reading.intake)
-        properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
-        if reading.data.expect:
-            writing = Writing(lake, name, str(reading.data.source), expectations(reading.data.expect))
-            of_commit = partial(_checked, properties, reading.findings)
-            committed, parts = writing.write(source, workspace.workers, content, of_commit)
+        adding = replacing(lake, name)
+        if reading.data.mode == "append":
+            reading, adding = _arrived(reading, lake, name, workspace.again)
+        if reading.intake.files is not None and not reading.intake.files:
+            committed = lake.version(name)  # every file of the source was read
         else:
-            quarantine.empty(lake, name, content)
-            properties |= _stored(reading.findings)
-            if isinstance(source, Pieces):
-                committed, parts = copied(source, lake, name, workspace.workers, properties)
-            else:
-                with bar(f"writing {name}", None) as advance:
-                    committed = lake.write(name, _counted(source, advance), properties=properties)
+            committed, parts = _added(reading, name, workspace, beside, content, adding)
     stored = lake.history(str(committed))[0]["properties"]
     findings = [Finding.model_validate(each) for each in json.loads(stored.get(FINDINGS, "[]"))]
     findings += _too_old(reading.data, stored, committed)
     dropped = lake.version(stored[QUARANTINE]) if QUARANTINE in stored else None
     return _Written(committed, content, findings, parts, dropped)
+
+
+def _arrived(reading: _Reading, lake: Lake, name: str, again: bool) -> tuple[_Reading, Adding]:
+    """What reads the files that the table does not hold, with its columns' types. Raises UsageError for a source that
+    has no files."""
+    data, source = reading.data, reading.source
+    if not hasattr(source, "listing"):
+        raise UsageError(
+            f"data.mode is append, and {data.source} is no folder of files",
+            "name a folder, or a glob, of CSV, JSON or Parquet files; or remove data.mode",
+        )
+    files = cast(SourceOfFiles, source).listing(reading.uri, data.options, reading.secrets)
+    arrived = arrivals(lake, name, files, again)
+    types = dict[str, str]()
+    if arrived.adding.mode == "append":
+        beside = {*files.files[0].partition, "split", *data.derive}
+        columns = columns_info(lake.schema(lake.version(name)))
+        types = {each["name"]: each["type_text"] for each in columns if each["name"] not in beside}
+    if arrived.changed:
+        reading.findings.append(_changed(data, arrived.changed))
+    LOG.info("%s: %d new files of %d", data.source, len(arrived.new), len(files.files))
+    intake = replace(reading.intake, files=frozenset(arrived.new), types=types)
+    return replace(reading, intake=intake), arrived.adding
+
+
+def _changed(data: Data, names: Sequence[str]) -> Finding:
+    detail = (
+        f"{len(names):,} files of {data.source} changed after they were read, and are not read again: write what is "
+        "new into files of other names, or read all files anew (lakewright run --rerun ingest)."
+    )
+    return Finding(name="files_changed", count=len(names), detail=detail, rows=list(names[:SHOWN]))
+
+
+def _added(
+    reading: _Reading, name: str, workspace: Workspace, beside: Sequence[str], content: str, adding: Adding
+) -> tuple[TableVersion, dict[str, int]]:
+    lake = workspace.lake
+    pieces = reading.pieces() if lake.takes_files(name) else None
+    if pieces is not None and adding.mode == "append" and pieces.schema != storable(lake.schema(lake.version(name))):
+        pieces = None  # a file is written as its piece is, and a stream as the table is
+    source = reading.rows() if pieces is None else pieces
+    _check_columns(reading.data, [*source.schema.names, *beside], reading.intake)
+    properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
+    if reading.data.expect:
+        writing = Writing(lake, name, str(reading.data.source), expectations(reading.data.expect), adding)
+        of_commit = partial(_checked, properties, reading.findings)
+        return writing.write(source, workspace.workers, content, of_commit)
+    if adding.mode == "overwrite":
+        quarantine.empty(lake, name, content)
+    properties |= _stored(reading.findings)
+    if isinstance(source, Pieces):
+        return copied(source, lake, name, workspace.workers, properties, adding)
+    adding.note(None)
+    with bar(f"writing {name}", None) as advance:
+        rows = _counted(source, advance)
+        mode, transactions = adding.mode, adding.transactions
+        return lake.write(name, rows, mode=mode, properties=properties, transactions=transactions), {}
 
 
 def _stored(findings: Sequence[Finding]) -> dict[str, str]:
