@@ -7,6 +7,7 @@ from types import FunctionType as _Function
 from typing import TYPE_CHECKING
 
 from lakewright.api.deriving import derive
+from lakewright.api.exporting import export
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
 from lakewright.api.parameters import params
 from lakewright.api.platforms import check, deploy, follow, runs
