@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.errors import UsageError, nearest
 
@@ -23,8 +23,22 @@ if TYPE_CHECKING:
     from lakewright.data.features.standing import Standing
     from lakewright.data.features.writing import Added
     from lakewright.data.lake.tables import Lake
+    from lakewright.targets.sagemaker.feature_groups import Published
+    from lakewright.targets.sagemaker.feature_standing import GroupStanding
 
-__all__ = ["create", "get", "join", "show", "status", "tables", "write"]
+__all__ = [
+    "constraints",
+    "create",
+    "get",
+    "join",
+    "publish",
+    "published",
+    "query",
+    "show",
+    "status",
+    "tables",
+    "write",
+]
 
 
 def create(
@@ -184,3 +198,49 @@ def status(table: str, *, profile: str | None = None) -> Standing:
 
     lake = opened(profile).lake
     return standing(lake, feature_table(lake, table), datetime.now(UTC))
+
+
+def publish(table: str, *, to: Literal["sagemaker"], profile: str | None = None) -> Published:
+    """Put the values that are known now of each key into SageMaker Feature Store's online store, those that are not
+    there or older; its feature group is made where there is none. The same call goes on with one that was stopped.
+
+    Raises NotFound for a table that is none, UsageError for a profile of another target, DataError for a value that
+    Feature Store cannot hold.
+    """
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.feature_groups import publish_to_sagemaker
+
+    workspace = opened(profile)
+    return publish_to_sagemaker(workspace, feature_table(workspace.lake, table))
+
+
+def published(table: str, *, profile: str | None = None) -> GroupStanding:
+    """How far SageMaker Feature Store holds what is known now. Raises NotFound where it has no group of the table."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.feature_standing import group_standing
+
+    workspace = opened(profile)
+    return group_standing(workspace, feature_table(workspace.lake, table))
+
+
+def query(table: str, sql: str, *, profile: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a select in Athena's SQL over the offline store of the table's feature group; {table} stands for it.
+    Raises UsageError where there is no offline store."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.athena import query as queried
+
+    workspace = opened(profile)
+    return queried(workspace, feature_table(workspace.lake, table), sql)
+
+
+def constraints(table: str, *, profile: str | None = None) -> list[str]:
+    """The statements of Databricks SQL that give a feature table in Unity Catalog its primary key with its time, by
+    which FeatureLookup finds it. Raises UsageError for a table with a time of knowledge, which Databricks lacks."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.databricks.feature_tables import constraints as of_table
+
+    return of_table(feature_table(opened(profile).lake, table))
