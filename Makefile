@@ -130,9 +130,10 @@ bench-importance: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/
 bench-scale: $(DEV) spark  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/scale.py --data $(DATA)
 
-bench-lake: $(DEV) redis  ## feature tables beside DuckDB, SQLite and Redis; writes docs/benchmarks.md
+bench-lake: $(DEV) redis  ## feature tables beside DuckDB, SQLite and Redis, exports beside pyarrow; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/lake.py
 	$(BIN)/python benchmarks/online.py
+	$(BIN)/python benchmarks/exports.py
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lakewright.errors import UsageError, nearest
 
@@ -25,8 +25,24 @@ if TYPE_CHECKING:
     from lakewright.data.features.standing import Standing
     from lakewright.data.features.writing import Added
     from lakewright.data.lake.tables import Lake
+    from lakewright.targets.sagemaker.feature_groups import GroupPublished
+    from lakewright.targets.sagemaker.feature_standing import GroupStanding
 
-__all__ = ["create", "get", "history", "join", "publish", "show", "status", "tables", "unpublish", "write"]
+__all__ = [
+    "constraints",
+    "create",
+    "get",
+    "history",
+    "join",
+    "publish",
+    "published",
+    "query",
+    "show",
+    "status",
+    "tables",
+    "unpublish",
+    "write",
+]
 
 
 def create(
@@ -194,18 +210,31 @@ def _key_columns(table: FeatureTable, keys: Sequence[Mapping[str, Any]]) -> dict
         ) from None
 
 
-def publish(table: str, *, profile: str | None = None) -> Published:
+@overload
+def publish(table: str, *, to: None = None, profile: str | None = None) -> Published: ...
+@overload
+def publish(table: str, *, to: Literal["sagemaker"], profile: str | None = None) -> GroupPublished: ...
+def publish(
+    table: str, *, to: Literal["sagemaker"] | None = None, profile: str | None = None
+) -> Published | GroupPublished:
     """Put the values of each key that are known now into the profile's online store, in place of those that were
-    there: a server reads them by key alone.
+    there: a server reads them by key alone. `to`: into SageMaker Feature Store, those that are not there or older; the
+    table's feature group is made where there is none, and the same call goes on with one that was stopped.
 
-    Raises NotFound for a table that is none, UsageError for values that no store holds, DataError where the store holds
-    later ones, NoStore where it does not answer.
+    Raises NotFound for a table that is none, UsageError for values that no store holds or a profile of another target,
+    DataError where the store holds later values or cannot hold one, NoStore where it does not answer.
     """
     from lakewright.api.places import opened
-    from lakewright.data.features.online.publishing import publish as into
 
     workspace = opened(profile)
-    return into(workspace.lake, table, workspace.online(), datetime.now(UTC))
+    if to is None:
+        from lakewright.data.features.online.publishing import publish as into
+
+        return into(workspace.lake, table, workspace.online(), datetime.now(UTC))
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.feature_groups import publish_to_sagemaker
+
+    return publish_to_sagemaker(workspace, feature_table(workspace.lake, table))
 
 
 def unpublish(table: str, *, profile: str | None = None) -> None:
@@ -242,3 +271,34 @@ def status(table: str, *, profile: str | None = None) -> Standing:
     workspace = opened(profile)
     known = feature_table(workspace.lake, table)
     return standing(workspace.lake, known, datetime.now(UTC), workspace.online().published(known.name))
+
+
+def published(table: str, *, profile: str | None = None) -> GroupStanding:
+    """How far SageMaker Feature Store holds what is known now. Raises NotFound where it has no group of the table."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.feature_standing import group_standing
+
+    workspace = opened(profile)
+    return group_standing(workspace, feature_table(workspace.lake, table))
+
+
+def query(table: str, sql: str, *, profile: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a select in Athena's SQL over the offline store of the table's feature group; {table} stands for it.
+    Raises UsageError where there is no offline store."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.sagemaker.athena import query as queried
+
+    workspace = opened(profile)
+    return queried(workspace, feature_table(workspace.lake, table), sql)
+
+
+def constraints(table: str, *, profile: str | None = None) -> list[str]:
+    """The statements of Databricks SQL that give a feature table in Unity Catalog its primary key with its time, by
+    which FeatureLookup finds it. Raises UsageError for a table with a time of knowledge, which Databricks lacks."""
+    from lakewright.api.places import opened
+    from lakewright.data.features import feature_table
+    from lakewright.targets.databricks.feature_tables import constraints as of_table
+
+    return of_table(feature_table(opened(profile).lake, table))

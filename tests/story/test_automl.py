@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -274,10 +275,76 @@ def test_a_table_is_regressed_without_some_of_its_columns(tmp_path: Path, monkey
         automl.regress("main.shop.rows", target_col="price", exclude_cols=["weight"])
 
 
+def test_feature_tables_are_joined_as_they_were_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw, many, begin = np.random.default_rng(0), 400, pd.Timestamp("2024-01-01", tz="UTC")
+    spend = draw.random((many, 2))
+    spend[:, 1] = 1 - spend[:, 0]
+    keys = {"country": "string", "customer": "bigint"}
+    values, times = {"spend": "double"}, {"event_time": "day", "known_at": "loaded"}
+    lw.features.create("main.shop.daily", keys=keys, values=values, **times)  # type: ignore[arg-type]
+    # the second one is of the same day, and was known after the row: it would turn each answer around
+    events = pd.concat(
+        pd.DataFrame(
+            {
+                "country": "de", "customer": range(many), "day": begin,
+                "loaded": begin + pd.Timedelta(days=9 * at), "spend": spend[:, at],
+            }
+        )
+        for at in (0, 1)
+    )  # fmt: skip
+    lw.features.write("main.shop.daily", pa.Table.from_pandas(events, preserve_index=False))
+    sold = pd.DataFrame(
+        {
+            "land": "de", "buyer": np.arange(many), "sold": begin + pd.Timedelta(days=3),
+            "width": draw.random(many), "good": np.where(spend[:, 0] > 0.5, "yes", "no"),
+        }
+    )  # fmt: skip
+    lookup = {"table_name": "main.shop.daily", "lookup_key": ["land", "buyer"], "timestamp_lookup_key": "sold"}
+    summary = automl.classify(
+        sold, target_col="good", feature_store_lookups=[lookup], exclude_frameworks=["sklearn", "xgboost"],
+        primary_metric="accuracy", max_trials=1, timeout_minutes=4, experiment_name="sold",
+    )  # fmt: skip
+    assert summary.best_trial.metrics["test_accuracy"] > 0.9
+    written = yaml.safe_load((tmp_path / "sold.yml").read_text())
+    assert written["features"] == [{"table": "main.shop.daily", "keys": {"country": "land", "customer": "buyer"}}]
+    assert written["data"]["columns"]["event_time"] == "sold"
+    joined = lw.sql(
+        "select count(*) as rows, count(spend) as known, max(abs(spend - 0.5)) as far from main.default.sold_joined"
+    )
+    assert isinstance(joined, pa.Table) and joined.to_pylist()[0]["known"] == many
+    answer = summary.best_trial.load_model().predict([{"width": 0.5, "spend": 0.9, "sold": "2024-01-04T00:00:00"}])[0]
+    assert answer["label"] == "yes"
+    with pytest.raises(UsageError, match="is country, customer, and lookup_key names buyer"):
+        automl.classify(sold, target_col="good", feature_store_lookups=[{**lookup, "lookup_key": "buyer"}])
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        ({"feature_store_lookups": [{"table_name": "a"}]}, "no feature tables"),
+        ({"feature_store_lookups": [{"table_name": "a"}]}, "names no table or no key"),
+        ({"feature_store_lookups": [{"table": "a"}]}, "there is no 'table'"),
+        (
+            {"feature_store_lookups": [{"table_name": "main.shop.a", "lookup_key": "shop"}]},
+            "values that were known only later",
+        ),
+        (
+            {
+                "feature_store_lookups": [
+                    {"table_name": "main.shop.a", "lookup_key": "shop", "timestamp_lookup_key": "sold"}
+                ],
+                "time_col": "bought",
+            },
+            "'sold' and 'bought' are both the time of a row",
+        ),
+        (
+            {
+                "feature_store_lookups": [
+                    {"table_name": "main.shop.a", "lookup_key": "shop", "timestamp_lookup_key": "sold"}
+                ]
+            },
+            "there is no table main.shop.a",
+        ),
         ({"sample_weight_col": "colour"}, "holds string, not numbers"),
         ({"exclude_frameworks": ["torch"]}, "exclude_frameworks names 'torch'"),
         ({"primary_metric": "rmse"}, "has no metric 'rmse'"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lakewright.api.arriving import ingest, ingest_arriving, score_arriving
 from lakewright.api.deriving import derive
+from lakewright.api.exporting import export
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
 from lakewright.api.parameters import params
 from lakewright.api.platforms import check, deploy, follow, runs

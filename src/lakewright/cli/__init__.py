@@ -14,7 +14,7 @@ import traceback
 from typing import NoReturn
 
 from lakewright.cli import running, tuning, automl, deploying, predicting  # noqa: F401 (as `--help` lists the commands)
-from lakewright.cli import scheduling, serving, deriving, looking, features  # noqa: F401
+from lakewright.cli import scheduling, serving, deriving, looking, exporting, features, feature_stores  # noqa: F401
 from lakewright.cli.app import app
 from lakewright.errors import LakewrightError, Stopped, missing_package, of_disk
 from lakewright.system.secrets import concealed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -154,20 +154,41 @@ def show_history(
 
 
 @features.command("publish", epilog="Example: lakewright features publish main.shop.daily")
-def publish_values(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Put the newest values of each key into the online store.
+def publish_values(
+    table: Table,
+    to: Annotated[
+        Literal["sagemaker"] | None,
+        typer.Option(help="SageMaker Feature Store, of the profile's target; default: the profile's online store"),
+    ] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the newest values of each key into an online store.
 
     A server then predicts for a row that has the key alone.
     """
     from lakewright import features as of_lake
 
     give_back()
-    with stoppable("the online store has what it had before", "run the same command again"):
-        published = of_lake.publish(table, profile=profile)
+    if to is None:
+        with stoppable("the online store has what it had before", "run the same command again"):
+            published = of_lake.publish(table, profile=profile)
+        if as_json:
+            print_json(published.model_dump())
+        else:
+            print(f"{published.table}@v{published.version}: {published.entries:,} keys online, as of {published.as_of}")
+        return
+    with stoppable("what was put stays"):
+        there = of_lake.publish(table, to=to, profile=profile)
     if as_json:
-        print_json(published.model_dump())
-    else:
-        print(f"{published.table}@v{published.version}: {published.entries:,} keys online, as of {published.as_of}")
+        print_json(there.as_json())
+        return
+    made = ", which was made" if there.made else ""
+    print(f"{there.written:,} of {there.records:,} records of {there.table} → {there.group}{made}")
+    if there.replaced:
+        print(f"{there.replaced:,} correct what was there")
+    if there.ahead:
+        print(f"{there.ahead:,} were left, since a later event is there, which the table does not have")
 
 
 @features.command("unpublish", epilog="Example: lakewright features unpublish main.shop.daily")

@@ -15,6 +15,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakewright.data.features import feature_table
 from lakewright.errors import DataError, UsageError, nearest, shown
 from lakewright.racing.new_project import Dataset, dataset_of, distinct, write_project
 from lakewright.racing.summary import AutoMLSummary, summary_of
@@ -23,6 +24,7 @@ from lakewright.system.files import put_in_place
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakewright.data.lake.tables import Lake
     from lakewright.racing.glass_box import GlassBox
     from lakewright.racing.project_search import Recommended
     from lakewright.settings.yamlfile import Key
@@ -46,6 +48,7 @@ OTHERS = {
 FRAMEWORKS = {"sklearn": ("linear", "forest"), "lightgbm": ("trees",), "xgboost": ("xgboost",)}
 LEARNERS = ("trees", "linear", "forest", "xgboost", "mlp")
 STRATEGIES = {"mean": "mean", "median": "median", "most_frequent": "mode"}
+LOOKUP = ("table_name", "lookup_key", "timestamp_lookup_key")
 SPLITS = {"train": "train", "validate": "validation", "validation": "validation", "test": "test"}
 
 Search = Callable[[Path, Sequence[str]], "tuple[Recommended, GlassBox | None]"]
@@ -110,11 +113,6 @@ def _check_types(call: Call) -> None:
 
 
 def _refuse(call: Call) -> None:
-    if call.feature_store_lookups:
-        raise UsageError(
-            "feature_store_lookups: there are no feature tables yet",
-            "join the features to the rows first: lakewright sql 'create table a.b.c as select …'",
-        )
     if call.time_col is not None and call.split_col is not None:
         raise UsageError("time_col and split_col both decide the split", "name one of them")
 
@@ -216,6 +214,7 @@ def _of_content(path: Path, call: Call) -> str:
     decides = (
         *(call.task, call.target_col, call.exclude_cols, call.imputers),
         *(call.pos_label, call.time_col, call.split_col, call.sample_weight_col),
+        *([call.feature_store_lookups] if call.feature_store_lookups else []),
     )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -232,6 +231,8 @@ def _sections(call: Call, dataset: Dataset, workspace: Workspace, folder: Path) 
     if call.time_col is not None:
         more["data", "columns", "event_time"] = call.time_col
         more["prepare", "split", "method"] = "time"
+    if call.feature_store_lookups:
+        more["data", "columns", "event_time"], more["features",] = _lookups(call, workspace.lake)
     if call.sample_weight_col is not None:
         more["data", "columns", "weight"] = call.sample_weight_col
     if call.split_col is not None:
@@ -250,6 +251,43 @@ def _sections(call: Call, dataset: Dataset, workspace: Workspace, folder: Path) 
     if call.pos_label is not None:
         more["task", "labels"] = _labels(call, dataset, workspace, folder)
     return more
+
+
+def _lookups(call: Call, lake: Lake) -> tuple[str, list[dict[str, Any]]]:
+    """The column of each row's time, and the project's `features`."""
+    time, features = call.time_col, list[dict[str, Any]]()
+    for each in call.feature_store_lookups or ():
+        for name in each:
+            if name not in LOOKUP:
+                raise UsageError(f"feature_store_lookups: there is no {name!r}", nearest(name, LOOKUP))
+        table, key, moment = (each.get(name) for name in LOOKUP)
+        if not isinstance(table, str) or not key:
+            raise UsageError(
+                f"feature_store_lookups: {shown(dict(each))} names no table or no key",
+                "write {'table_name': …, 'lookup_key': …, 'timestamp_lookup_key': …}",
+            )
+        if moment is None:
+            raise UsageError(
+                f"feature_store_lookups: for {table} there is no timestamp_lookup_key, and rows would get values that "
+                "were known only later",
+                "name the column that holds when a row happened",
+            )
+        if moment != (time or moment):
+            raise UsageError(
+                f"feature_store_lookups: {moment!r} and {time!r} are both the time of a row",
+                "name the same column in time_col and in each timestamp_lookup_key",
+            )
+        time, columns = moment, [key] if isinstance(key, str) else [*key]
+        keys = feature_table(lake, table).keys
+        if len(columns) != len(keys):
+            raise UsageError(
+                f"feature_store_lookups: the key of {table} is {', '.join(keys)}, and lookup_key names "
+                f"{', '.join(map(str, columns))}",
+                "name a column for each, in this order",
+            )
+        features.append({"table": table, "keys": dict(zip(keys, columns, strict=True))})
+    assert time is not None, "each lookup names it"
+    return time, features
 
 
 def _imputer(column: str, how: Any) -> dict[str, Any]:

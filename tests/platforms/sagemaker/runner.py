@@ -53,9 +53,13 @@ def refusals(service: str, operation: str, request: Mapping[str, Any]) -> str:
     Beyond what botocore checks (names, types, what is required, least lengths): enums, patterns, greatest lengths.
     """
     model = botocore.session.get_session().get_service_model(service).operation_model(operation)
-    found = ParamValidator().validate(dict(request), model.input_shape)
-    strict = list(_strict(request, model.input_shape, operation))
-    return "\n".join([found.generate_report(), *strict]).strip()
+    return against(model.input_shape, request, operation)
+
+
+def against(shape: Any, value: Mapping[str, Any], at: str) -> str:
+    """What a shape of botocore's has against a request or an answer."""
+    found = ParamValidator().validate(dict(value), shape)
+    return "\n".join([found.generate_report(), *_strict(value, shape, at)]).strip()
 
 
 def _strict(value: Any, shape: Any, at: str) -> Iterator[str]:

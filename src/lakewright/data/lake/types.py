@@ -225,7 +225,7 @@ def within_years(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for field, column in zip(batch.schema, batch.columns, strict=True):
             if _has_times(field.type) and name in ("", field.name):
-                rows = np.flatnonzero(_beyond_years(column)).tolist()
+                rows = np.flatnonzero(at_any_depth(column, _beyond_years)).tolist()
                 name, count = field.name if rows else name, count + len(rows)
                 examples = rows[: _ROWS_SHOWN - len(first)]
                 first += [f"row {before + row} ({shown(_python_value(column[row]))})" for row in examples]
@@ -248,21 +248,28 @@ def _has_times(kind: pa.DataType) -> bool:
 
 
 def _beyond_years(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """[rows]: whether a storable column holds such a date or time, at any depth."""
-    kind, beyond = column.type, np.zeros(len(column), np.bool_)
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        days = column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
-        beyond = (days < _FIRST_DAY) | (days > _LAST_DAY)  # a null is NaT, which is neither
-    elif pa.types.is_list(kind):
-        rows = pc.list_parent_indices(column).to_numpy()
-        beyond[rows[_beyond_years(pc.list_flatten(column))]] = True
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
+        return np.zeros(len(column), np.bool_)
+    days = column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
+    beyond: npt.NDArray[np.bool_] = (days < _FIRST_DAY) | (days > _LAST_DAY)  # a null is NaT, which is neither
+    return beyond
+
+
+def at_any_depth(column: pa.Array, holds: Callable[[pa.Array], npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """[rows]: whether a row of a storable column has a value that `holds`, which takes arrays without nesting."""
+    kind, rows = column.type, np.zeros(len(column), np.bool_)
+    if not pa.types.is_nested(kind):
+        return holds(column)
+    if pa.types.is_list(kind):
+        parents = pc.list_parent_indices(column).to_numpy()
+        rows[parents[at_any_depth(pc.list_flatten(column), holds)]] = True
     elif pa.types.is_map(kind):  # Arrow has these functions only for lists
         entries = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
-        beyond = _beyond_years(column.cast(pa.list_(entries)))
+        rows = at_any_depth(column.cast(pa.list_(entries)), holds)
     elif pa.types.is_struct(kind):
         for values in column.flatten():
-            beyond |= _beyond_years(values)
-    return beyond
+            rows |= at_any_depth(values, holds)
+    return rows
 
 
 def python_rows(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:

@@ -245,10 +245,10 @@ def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequenc
         adding = replacing(lake, name)
         if reading.data.mode == "append":
             reading, adding = _arrived(reading, lake, name, workspace.again)
-        if reading.intake.files is not None and not reading.intake.files:
-            committed = lake.version(name)  # every file of the source was read
-        else:
-            committed, parts = _added(reading, name, workspace, beside, content, adding)
+        if reading.intake.files is not None and not reading.intake.files:  # every file of the source was read
+            dropped = quarantine.existing(lake, name) if reading.data.expect else None
+            return _Written(lake.version(name), content, reading.findings, parts, dropped)
+        committed, parts = _added(reading, name, workspace, beside, content, adding)
     stored = lake.history(str(committed))[0]["properties"]
     findings = [Finding.model_validate(each) for each in json.loads(stored.get(FINDINGS, "[]"))]
     findings += _too_old(reading.data, stored, committed)

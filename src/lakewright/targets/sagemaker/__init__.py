@@ -6,6 +6,9 @@ container   the program in SageMaker's containers      endpoint   models, varian
 problems    problems before sending                    features   the feature group of a features table
 schedule    when a scoring starts by itself            sending    the part that needs boto3
 
+feature_groups     feature tables in Feature Store     feature_records   what is put there, and what is there
+feature_standing   how far a group holds its table     athena            SQL over what is offline
+
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
 """
 

@@ -22,16 +22,18 @@ def feature_group(name: str, schema: pa.Schema, settings: SageMakerSettings) -> 
         "FeatureGroupName": name,
         "RecordIdentifierFeatureName": "record_id",
         "EventTimeFeatureName": "event_time",
-        "FeatureDefinitions": [{"FeatureName": field.name, "FeatureType": _type(field.type)} for field in schema],
+        "FeatureDefinitions": [definition(field) for field in schema],
         "OfflineStoreConfig": {"S3StorageConfig": {"S3Uri": settings.feature_store, **key}},
         "RoleArn": settings.role,
         "Description": "Lakewright's features table, typed",
     }
 
 
-def _type(kind: pa.DataType) -> str:
+def definition(field: pa.Field) -> dict[str, str]:
     import pyarrow as pa
 
+    kind = field.type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return "Integral"
-    return "Fractional" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else "String"
+        return {"FeatureName": field.name, "FeatureType": "Integral"}
+    number = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return {"FeatureName": field.name, "FeatureType": "Fractional" if number else "String"}

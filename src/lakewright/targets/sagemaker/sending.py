@@ -97,14 +97,14 @@ def send(
 def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
     """Raises ProfileError if the existing pipeline or endpoint belongs to another project."""
     settings, name = settings_of(profile), name_of(project)
-    pipeline = _described(sagemaker, "describe_pipeline", {"PipelineName": name})
+    pipeline = existing_thing(sagemaker, "describe_pipeline", {"PipelineName": name})
     if pipeline is not None:
         owner = owner_described(pipeline.get("PipelineDescription", ""))
         refuse_foreign(f"pipeline {name}", owner, project, "delete that one, or give the project another name")
     if settings.endpoint is None:
         return
     name = settings.endpoint.endpoint
-    existing = _described(sagemaker, "describe_endpoint", {"EndpointName": name})
+    existing = existing_thing(sagemaker, "describe_endpoint", {"EndpointName": name})
     if existing is not None:
         tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=existing["EndpointArn"])["Tags"]}
         refuse_foreign(
@@ -119,9 +119,9 @@ def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
 
 def _groups_served(configuration: str, sagemaker: Any) -> list[str]:
     """The model package groups of an endpoint's models; "" for a model without one."""
-    config = _described(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
+    config = existing_thing(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
     names = [variant["ModelName"] for variant in config.get("ProductionVariants", ()) if "ModelName" in variant]
-    packages = [_package_of(_described(sagemaker, "describe_model", {"ModelName": name})) for name in names]
+    packages = [_package_of(existing_thing(sagemaker, "describe_model", {"ModelName": name})) for name in names]
     return [package.rpartition("/")[0].rpartition("/")[2] for package in packages]
 
 
@@ -139,7 +139,7 @@ def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
         getattr(client, call)(**body)
         return ""
     key, describe = KINDS[operation]
-    existing = _described(client, describe, {key: body[key]})
+    existing = existing_thing(client, describe, {key: body[key]})
     thing = f"{call.removeprefix('create_').replace('_', ' ')} {body[key]}"
     if existing is None:
         getattr(client, call)(**body)
@@ -172,7 +172,7 @@ def executions(project: Project, clients: Clients) -> list[Execution]:
     """The newest first, at most SHOWN; none if the pipeline does not exist yet."""
     sagemaker = clients("sagemaker")
     with answering():
-        if _described(sagemaker, "describe_pipeline", {"PipelineName": name_of(project)}) is None:
+        if existing_thing(sagemaker, "describe_pipeline", {"PipelineName": name_of(project)}) is None:
             return []
         answer = sagemaker.list_pipeline_executions(
             PipelineName=name_of(project), SortBy="CreationTime", SortOrder="Descending", MaxResults=SHOWN
@@ -288,7 +288,7 @@ def _approved(project: Project, profile: Profile, version: int | str, variant: s
         return int(newest[0]["ModelPackageVersion"]) if newest else None
     where = profile.where("target", "endpoint", variant, "version")
     name = package_arn(project, settings, version)
-    package = _described(sagemaker, "describe_model_package", {"ModelPackageName": name})
+    package = existing_thing(sagemaker, "describe_model_package", {"ModelPackageName": name})
     if package is None:
         raise NotFound(f"{where}: {group} has no version {version}", "name an existing version, or `approved`")
     if package["ModelApprovalStatus"] != "Approved":
@@ -316,7 +316,7 @@ def _upload(deployment: Deployment, profile: Profile, clients: Clients) -> Itera
             yield f"sent {uri}"
 
 
-def _described(client: Any, describe: str, name: Mapping[str, Any]) -> dict[str, Any] | None:
+def existing_thing(client: Any, describe: str, name: Mapping[str, Any]) -> dict[str, Any] | None:
     """The thing's description; None if it does not exist, which services report in several ways."""
     from botocore.exceptions import ClientError
 

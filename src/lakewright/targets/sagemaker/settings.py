@@ -207,7 +207,8 @@ class SageMakerSettings(TargetSettings):
     feature_store: str | None = Field(
         default=None,
         pattern=S3,
-        description="S3 prefix of an offline store: makes a feature group for the features table; null: none",
+        description="S3 prefix of offline stores: of the features table, for which a group is made, and of feature "
+        "tables that are published; null: none",
     )
     parameters: dict[str, str] = Field(
         default={}, max_length=30, description="more parameters of the pipeline: name → setting of the project"
