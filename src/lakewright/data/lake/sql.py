@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
@@ -168,9 +169,18 @@ class Rows:
 class Session:
     """A DuckDB connection that can run one query and nothing else; over `empty` tables, to learn what it gives."""
 
-    def __init__(self, lake: Lake, statement: Statement, *, empty: bool = False, prefix: str = "table_") -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        statement: Statement,
+        *,
+        empty: bool = False,
+        prefix: str = "table_",
+        changed: tuple[str, TableName] | None = None,
+    ) -> None:
         self.views: dict[tuple[str, TableName], Rows] = {}  # by their catalog and their table
         self.empty, self.prefix = empty, prefix
+        self.changed = changed  # the one of which DuckDB has a copy
         self.query = self._placed(lake, statement)
         self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
 
@@ -180,11 +190,16 @@ class Session:
         self.connection: DuckDBPyConnection = duckdb.connect(config={"temp_directory": self.spill.name})
         for catalog in dict.fromkeys(catalog for catalog, _ in self.views):
             self.connection.execute(f"ATTACH ':memory:' AS \"{catalog}\"")
-        for number, ((catalog, table), rows) in enumerate(self.views.items()):
+        for number, (place, rows) in enumerate(self.views.items()):
             self.connection.register(f"{self.prefix}{number}", rows)
-            schema = f'"{catalog}"."{table.schema}"'
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            self.connection.execute(f'CREATE VIEW {schema}."{table.table}" AS FROM {self.prefix}{number}')
+            name, kind = placed(*place), "TABLE" if place == self.changed else "VIEW"
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.rpartition('.')[0]}")
+            made = f"CREATE {kind} {name} AS FROM {self.prefix}{number}"
+            try:
+                self.explained(partial(self.connection.execute, made))
+            except BaseException:
+                self.__exit__()
+                raise
         for setting in ("enable_external_access", "python_enable_replacements"):
             self.connection.execute(f"SET {setting} = false")
         self.connection.execute("SET lock_configuration = true")
@@ -194,8 +209,9 @@ class Session:
         self.connection.close()
         self.spill.cleanup()
 
-    def stream(self) -> pa.RecordBatchReader:
-        relation = self.explained(lambda: self.connection.sql(self.query))
+    def stream(self, query: str | None = None) -> pa.RecordBatchReader:
+        """The rows of the statement, or of another query."""
+        relation = self.explained(lambda: self.connection.sql(query or self.query))
         names = list(_distinct(relation.columns))
         kinds = [str(kind) for kind in relation.types]
         if any(_ZONED in kind for kind in kinds):  # as text: Arrow's times of a day have no zone
@@ -238,6 +254,11 @@ class Session:
                 self.views[catalog, each.table] = Rows(lake, pinned, names, self.empty)
             text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
         return text.decode()
+
+
+def placed(catalog: str, table: TableName) -> str:
+    """A table's name in DuckDB, in the catalog of its version."""
+    return f'"{catalog}"."{table.schema}"."{table.table}"'
 
 
 def _distinct(names: list[str]) -> Iterator[str]:
