@@ -130,7 +130,7 @@ def test_erased_rows_are_in_no_file(lake: Lake, tmp_path: Path) -> None:
         "drop table a.b.c; drop table a.b.d",
         "drop view a.b.c",
         "drop table a.b.c cascade",
-        "drop table a.b",
+        "drop table a",
         "drop table a.b.c@v1",
         "drop table a.b.c version as of 1",
         "drop table 'a.b.c'",

@@ -41,7 +41,8 @@ def run_statement(
 
 
 def _kept_up(workspace: Workspace, query: str, even_if_used: bool) -> Changed:
-    lake, statement = workspace.lake, parse_upkeep(query)
+    lake = workspace.lake
+    statement = parse_upkeep(query, lake.default_catalog)
     if even_if_used and statement.verb != "drop":
         raise UsageError("--even-if-used needs drop table", "leave it out")
     match statement.verb:

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.file_names import without_files
+from lakewright.data.lake.names import TableName, with_catalog
 from lakewright.data.lake.sql import Session, placed
-from lakewright.data.lake.statements import Statement
+from lakewright.data.lake.statements import MAIN, Statement
 from lakewright.data.lake.tokens import (
     Name,
     Token,
@@ -49,17 +50,18 @@ class Change:
 
 def is_change(query: str) -> bool:
     """Whether the text begins as a statement that changes rows."""
-    tokens = tokens_of(text_of(query))
+    tokens = tokens_of(text_of(without_files(query)[0]))
     return bool(tokens) and (
         tokens[0].word in _DID or (tokens[0].word == "with" and verb_at(tokens, *_VERBS.values()) is not None)
     )
 
 
-def parse_change(query: str) -> Change:
+def parse_change(query: str, catalog: str = MAIN) -> Change:
     """Raises UsageError unless the text is one statement that changes the rows of one table."""
     import duckdb
 
-    text, versions = without_versions(text_of(query))
+    without, files = without_files(query)
+    text, versions = without_versions(text_of(without))
     tokens = tokens_of(text)
     while tokens[-1].text == ";":
         text = blanked(text, tokens[-1].start, tokens[-1].end)
@@ -75,7 +77,7 @@ def parse_change(query: str) -> Change:
     name = None if words is None or at is None else _name_at(tokens, at + len(words))
     if words is None or name is None:
         raise UsageError(f"not supported here: {query.strip()[:80]}", f"write {FORMS}")
-    target, _ = TableName.parse(name.written)
+    target, _ = TableName.parse(with_catalog(name.written, catalog))
     if name.start in versions:
         raise UsageError(
             f"{target}@v{versions[name.start]} is one version of a table, which cannot change",
@@ -83,7 +85,7 @@ def parse_change(query: str) -> Change:
         )
     if any(token.word == "returning" for token in tokens):
         raise UsageError("returning is not supported", "leave it out, and select the rows afterwards")
-    return Change(words, target, Statement(query, text, versions, None, target))
+    return Change(words, target, Statement(query, text, versions, None, target, files=files, catalog=catalog))
 
 
 def change(lake: Lake, query: str, noted: str | None = None) -> Changed:
@@ -93,7 +95,7 @@ def change(lake: Lake, query: str, noted: str | None = None) -> Changed:
     values that do not fit and where two rows of another table match one that is to change, Busy if another process
     wrote the table in the meantime.
     """
-    parsed = parse_change(query)
+    parsed = parse_change(query, lake.default_catalog)
     lake.version(str(parsed.target))
     properties = {"sql": query if noted is None else noted}
     place = f"{parsed.target.catalog}@", parsed.target
@@ -175,7 +177,7 @@ def without_values(query: str) -> str:
     """The statement with a question mark for each text and number: its values may be those of a person."""
     import duckdb
 
-    text = text_of(query)
+    text = text_of(without_files(query)[0])
     values = (duckdb.token_type.string_const, duckdb.token_type.numeric_const)
     kinds = dict(duckdb.tokenize(text.decode()))
     parts = [(token.text, kinds[token.start] in values and token.text != ".") for token in tokens_of(text)]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.file_names import FileName, without_files
+from lakewright.data.lake.names import TableName, with_catalog
 from lakewright.data.lake.tokens import (
     Name,
     Token,
@@ -24,12 +25,14 @@ from lakewright.data.lake.tokens import (
 )
 from lakewright.errors import UsageError
 
+MAIN = "main"
 SUPPORTED = (
     "one statement is supported: select …, create [or replace] table catalog.schema.table as select …, insert into …; "
     "also update, delete from, merge into, optimize, vacuum, restore table and drop table (docs/data.md)"
 )
 _QUERIES = ("select", "with", "from", "values", "table", "(")  # a query begins with one of these
 _WRITES = (("insert", "into"), ("create", "table"), ("create", "or", "replace", "table"))
+_TABLES_FOLLOW = ("from", "join", "using", "into", "update")
 _BEFORE_TABLES = ("table", "describe", "desc", "summarize")  # DuckDB's parser gives no position of their tables
 
 
@@ -44,6 +47,8 @@ class Statement:
     target: TableName | None = None
     inserts: bool = False
     replaces: bool = False
+    files: Mapping[str, FileName] = field(default_factory=dict)  # by the names that they have in the query
+    catalog: str = MAIN  # of names of two parts
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class Mention:
 
     table: TableName
     version: int | None
-    catalog: Token  # the name's first part
+    catalog: Token  # the name's first part; an empty one before it, where the name has two parts
 
 
-def parse(query: str) -> Statement:
-    """Raises UsageError unless the text is one statement of the supported kinds."""
-    text = text_of(query)
+def parse(query: str, catalog: str = MAIN) -> Statement:
+    """Tables' names of two parts are in this catalog. Raises UsageError unless the text is one statement of the
+    supported kinds."""
+    without, files = without_files(query)
+    text = text_of(without)
     tokens = tokens_of(text)
     if not tokens:
         raise UsageError("the statement is empty", SUPPORTED)
@@ -67,7 +74,7 @@ def parse(query: str) -> Statement:
     tokens = tokens_of(text)
     verb = 0 if tokens[0].word in ("create", "insert") else verb_at(tokens, ("insert", "into"))
     if verb is None:
-        return Statement(query, text, versions, _tree(text))
+        return Statement(query, text, versions, _tree(text), files=files, catalog=catalog)
     words = next((words for words in _WRITES if words_at(tokens, verb, len(words)) == words), None)
     name = next((name for name in names_in(tokens) if words and name.first == verb + len(words)), None)
     begin = name.last + 1 if name else 0  # of the query
@@ -76,13 +83,15 @@ def parse(query: str) -> Statement:
     first = next((token.word for token in tokens[begin:] if token.text != "("), None)
     if words is None or name is None or first not in _QUERIES:
         raise UsageError(f"not supported here: {text[tokens[verb].start :].decode().strip()[:80]}", SUPPORTED)
-    target, _ = TableName.parse(name.written)
+    target, _ = TableName.parse(with_catalog(name.written, catalog))
     if name.start in versions:
         raise UsageError(f"{target}@v{versions[name.start]} cannot be written to", SUPPORTED)
     if verb and first == "with":
         raise UsageError("WITH is both before and after INSERT", "write: insert into … with … select …")
     text = blanked(text, tokens[verb].start, tokens[begin].start)
-    return Statement(query, text, versions, _tree(text), target, words[0] == "insert", "replace" in words)
+    return Statement(
+        query, text, versions, _tree(text), target, words[0] == "insert", "replace" in words, files, catalog
+    )
 
 
 def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Mention]:
@@ -94,16 +103,27 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
     tokens = tokens_of(statement.text)
     names = list(names_in(tokens))
     if statement.tree is None:
-        tables = [name for name in names if len(name.parts) == 3 and is_table(name.table)]
+        tables = [
+            name
+            for name in names
+            if (
+                len(name.parts) == 3 or (len(name.parts) == 2 and words_at(tokens, name.first - 1)[0] in _TABLES_FOLLOW)
+            )
+            and is_table(with_catalog(name.table, statement.catalog))
+        ]
     else:
-        places, elsewhere = _tables(statement.tree)
+        places, elsewhere = _tables(statement)
         tables = [
             name
             for name in names
             if name.start in places
-            or (name.table in elsewhere and name.first and tokens[name.first - 1].word in _BEFORE_TABLES)
+            or (
+                with_catalog(name.table, statement.catalog) in elsewhere
+                and name.first
+                and tokens[name.first - 1].word in _BEFORE_TABLES
+            )
         ]
-    mentioned = {name.start: _mention(name, statement.versions.get(name.start)) for name in tables}
+    mentioned = {name.start: _mention(name, statement.versions.get(name.start), statement.catalog) for name in tables}
     if stray := statement.versions.keys() - mentioned.keys():
         version = statement.versions[min(stray)]
         raise UsageError(f"@v{version} follows a name that is not a table", "write catalog.schema.table@v3")
@@ -112,7 +132,7 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
     versions = {str(each.table): each.version for each in by_version}
     for name in names:
         if len(name.parts) > 3 and name.start not in mentioned and name.table in versions:
-            mentioned[name.start] = _mention(name, versions[name.table])
+            mentioned[name.start] = _mention(name, versions[name.table], statement.catalog)
     return list(mentioned.values())
 
 
@@ -136,8 +156,9 @@ def column_names(statement: Statement) -> set[str] | None:
     return {text.lower() for node in nodes for value in node.values() for text in _texts(value)}
 
 
-def _mention(name: Name, version: int | None) -> Mention:
-    return Mention(TableName.parse(name.table)[0], version, name.parts[0])
+def _mention(name: Name, version: int | None, catalog: str) -> Mention:
+    first = name.parts[0] if len(name.parts) > 2 else Token("", name.start, name.start)
+    return Mention(TableName.parse(with_catalog(name.table, catalog))[0], version, first)
 
 
 # DuckDB's parse tree -------------------------------------------------------------------------------------------------
@@ -170,16 +191,16 @@ def _nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[dict
         yield from _nodes(inner, ctes)
 
 
-def _tables(tree: Any) -> tuple[set[int], set[str]]:
+def _tables(statement: Statement) -> tuple[set[int], set[str]]:
     """The positions where tables' names start, and the names of tables without a position."""
     places, elsewhere = set[int](), set[str]()
-    for node, ctes in _nodes(tree):
+    for node, ctes in _nodes(statement.tree):
         if node.get("type") != "BASE_TABLE":
             continue
         path = node["qualified_name"]["path"]
-        if len(path) == 1 and path[0].lower() in ctes:
+        if len(path) == 1 and (path[0].lower() in ctes or path[0] in statement.files):
             continue
-        table, version = TableName.parse(".".join(path))
+        table, version = TableName.parse(with_catalog(".".join(path), statement.catalog))
         if node["at_clause"] or version is not None:
             raise UsageError("AT (…) is not supported", f"write {table}@v3 or {table} VERSION AS OF 3")
         if node["query_location_length"]:

@@ -30,6 +30,8 @@ from lakewright.records import TableVersion
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
+    from lakewright.data.lake.file_names import Files
+
 LOG = logging.getLogger("lakewright")
 T = TypeVar("T")
 
@@ -45,12 +47,23 @@ class Lake:
     """The tables of one catalog; new ones lie under `root`: a local folder, s3://bucket/…, or abfss://….
 
     `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys instead.
+    `readable` are the files that SQL may read beside the tables; None: none. In SQL, a table's name of two parts is in
+    the `default_catalog`.
     """
 
-    def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        root: str,
+        storage_options: Mapping[str, str] = {},
+        readable: Files | None = None,
+        default_catalog: str = "main",
+    ) -> None:
         self.catalog = catalog
         self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
         self.storage_options = dict(storage_options)
+        self.readable = readable
+        self.default_catalog = default_catalog
 
     def write(
         self,

@@ -60,11 +60,16 @@ _PARTS = re.compile(
 
 
 def text_of(query: str) -> bytes:
-    """Raises UsageError for a query that is not UTF-8."""
+    """The statement as DuckDB can count in it: with plain blanks, and the schema `default` in quotes, as DuckDB has a
+    word of its own of this name. Raises UsageError for a query that is not UTF-8."""
     try:
-        return _with_plain_blanks(query).encode()
+        text = _with_plain_blanks(query).encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"the statement is not UTF-8: {error}", "write it in UTF-8") from error
+    for name in reversed(list(names_in(tokens_of(text)))):
+        if name.parts[0].word == "default" and len(name.parts) > 1:
+            text = text[: name.start] + b'"default"' + text[name.parts[0].end :]
+    return text
 
 
 def _with_plain_blanks(query: str) -> str:
@@ -110,7 +115,7 @@ def without_versions(text: bytes) -> tuple[bytes, dict[int, int]]:
     """The text with blanks for @v3 and [FOR] VERSION AS OF 3 after names, and the versions by the names' starts."""
     tokens, versions = tokens_of(text), dict[int, int]()
     for name in names_in(tokens):
-        if len(name.parts) != 3:
+        if len(name.parts) not in (2, 3):
             continue
         at = name.last + 1
         if words_at(tokens, at) == ("@",) and tokens[at].start == tokens[name.last].end:

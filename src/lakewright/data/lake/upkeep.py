@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lakewright.data.lake.lost import files_in
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.names import TableName, with_catalog
 from lakewright.data.lake.parts import local, store_of
+from lakewright.data.lake.statements import MAIN
 from lakewright.data.lake.tables import ERASED
 from lakewright.data.lake.tokens import text_of, tokens_of
 from lakewright.errors import DataError, NotFound, UsageError
@@ -54,11 +55,11 @@ class Upkeep:
 
 def is_upkeep(query: str) -> bool:
     """Whether the text begins as one of these statements."""
-    tokens = tokens_of(text_of(query))
-    return bool(tokens) and tokens[0].word in FORMS
+    first = re.match(r"\s*(\w+)", query)
+    return first is not None and first[1].lower() in FORMS
 
 
-def parse_upkeep(query: str) -> Upkeep:
+def parse_upkeep(query: str, catalog: str = MAIN) -> Upkeep:
     """Raises UsageError unless the text is one of these statements."""
     tokens = tokens_of(text_of(query))
     verb = cast(Verb, tokens[0].word)
@@ -67,7 +68,7 @@ def parse_upkeep(query: str) -> Upkeep:
     if matched is None:
         raise UsageError(f"not supported here: {query.strip()[:80]}", f"write one statement: {FORMS[verb]}")
     found = matched.groupdict()
-    table, version = TableName.parse(found["name"].replace('"', "`"))
+    table, version = TableName.parse(with_catalog(found["name"], catalog))
     if version is not None:
         raise UsageError(f"{table}@v{version} is one version of a table", f"write: {FORMS[verb]}")
     return Upkeep(
