@@ -67,7 +67,7 @@ def test_what_depends_on_erased_rows_is_said_to_be_so(ran: Path, call: Call) -> 
         ([f"delete from {T}", "--even-if-used"], "--even-if-used needs drop table"),
         ([f"vacuum {T}", "--even-if-used"], "--even-if-used needs drop table"),
         ([f"delete from {T}", "--once", "x"], "'delete' statements are not supported here"),
-        ([f"insert into {T} from {T}", "--once", "x", "--erase"], "--once goes with neither"),
+        ([f"insert into {T} from {T}", "--once", "x", "--erase"], "--once goes with none"),
     ],
 )
 def test_an_option_belongs_to_its_statement(ran: Path, call: Call, arguments: list[str], reason: str) -> None:

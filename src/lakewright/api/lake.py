@@ -47,7 +47,12 @@ def history(name: str, *, profile: str | None = None) -> list[dict[str, Any]]:
 
 
 def sql(
-    query: str, *, even_if_used: bool = False, erase: bool = False, profile: str | None = None
+    query: str,
+    *,
+    even_if_used: bool = False,
+    erase: bool = False,
+    out: str | Path | None = None,
+    profile: str | None = None,
 ) -> pa.Table | TableVersion | Changed:
     """Run one statement of DuckDB's SQL over the lake's tables, or one that keeps a table up.
 
@@ -55,14 +60,24 @@ def sql(
     another statement changed: `update`, `delete`, `merge into`, `optimize`, `vacuum`, `restore table`, `drop table`.
     A table that a run or a model names is dropped only with `even_if_used`; vacuum keeps the versions that they name.
     With `erase`, the files of older versions go with the rows that the statement takes away, and what depends on them
-    cannot be made again.
+    cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json.
 
     Raises UsageError if the statement is wrong or not supported, or drops a table in use; NotFound if a table or a
     version does not exist; Busy if another process wrote the table at the same time.
     """
     from lakewright.registry.statements import run_statement
 
-    return run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
+    if out is None:
+        return run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
+    import pyarrow as pa
+
+    from lakewright.data.lake.results import check_result, write_result
+
+    check_result(query, Path(out))
+    rows = run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
+    assert isinstance(rows, pa.Table), "a select gives rows"
+    write_result(rows, Path(out))
+    return rows
 
 
 def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:

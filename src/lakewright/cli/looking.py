@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def profile_data(
 
 
 tables = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
-app.add_typer(tables, name="tables", help="The lake's tables: list them, show one, or its history.")
+app.add_typer(tables, name="tables", help="The lake's tables and schemas: list them, show one, or its history.")
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="catalog.schema.table, or catalog.schema.table@v3")]
 
 
@@ -83,6 +84,15 @@ def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
 
     rows = api.tables(profile=profile)
     print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "tables")
+
+
+@tables.command("schemas", epilog="Example: lakewright tables schemas")
+def list_schemas(profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the lake's schemas that hold tables, with the number of them."""
+    from lakewright import api
+
+    counts = Counter(entry["full_name"].rpartition(".")[0] for entry in api.tables(profile=profile))
+    print_rows([{"schema": schema, "tables": counts[schema]} for schema in sorted(counts)], as_json, "schemas")
 
 
 @tables.command("show", epilog="Example: lakewright tables show main.health.icd10_chapters@v0 --limit 20")
@@ -129,6 +139,7 @@ def sql(
     once: Annotated[
         str | None, typer.Option(help="insert: a name; rows that were inserted under it are never inserted again")
     ] = None,
+    out: Annotated[str | None, typer.Option(help="select: a file for all rows, .csv, .parquet or .json")] = None,
     even_if_used: Annotated[
         bool, typer.Option("--even-if-used", help="drop table: also one that a run or a model names")
     ] = False,
@@ -150,9 +161,9 @@ def sql(
 
     written = True
     if once is None:
-        result = api.sql(query, even_if_used=even_if_used, erase=erase, profile=profile)
-    elif erase or even_if_used:
-        raise UsageError("--once goes with neither --erase nor --even-if-used", "leave out one of them")
+        result = api.sql(query, even_if_used=even_if_used, erase=erase, out=out, profile=profile)
+    elif erase or even_if_used or out:
+        raise UsageError("--once goes with none of --erase, --even-if-used and --out", "leave out one of them")
     else:
         result, written = api.insert_once(query, once, profile=profile)
     if isinstance(result, TableVersion):
@@ -165,6 +176,9 @@ def sql(
         return
     if isinstance(result, Changed):
         print_json(plain(result)) if as_json else print(_what_changed(result))
+        return
+    if out is not None and not as_json:
+        print(f"wrote {out} ({result.num_rows:,} rows)")
         return
     rows = python_rows(result.slice(0, limit) if limit else result)
     if as_json:
