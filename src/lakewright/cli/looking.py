@@ -73,7 +73,7 @@ def profile_data(
 
 
 tables = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
-app.add_typer(tables, name="tables", help="The lake's tables and schemas: list them, show one, or its history.")
+app.add_typer(tables, name="tables", help="The lake's tables: list them, show one, or its history.")
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="catalog.schema.table, or catalog.schema.table@v3")]
 
 
@@ -88,7 +88,7 @@ def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
 
 @tables.command("schemas", epilog="Example: lakewright tables schemas")
 def list_schemas(profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """List the lake's schemas that hold tables, with the number of them."""
+    """List the schemas of the lake's tables, and count them."""
     from lakewright import api
 
     counts = Counter(entry["full_name"].rpartition(".")[0] for entry in api.tables(profile=profile))
