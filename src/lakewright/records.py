@@ -95,6 +95,24 @@ class TableVersion(Record):
         return f"{self.name}@v{self.version}"
 
 
+class Changed(Record):
+    """What a statement did to a table: to its rows, to its files, or to the table itself."""
+
+    table: str
+    version: int | None = Field(description="the version that there is now; None: the table is gone")
+    did: str = Field(description="updated, deleted, merged, dropped, optimized, vacuumed, restored, or nothing")
+    updated: int = 0  # rows
+    deleted: int = 0
+    inserted: int = 0
+    files_added: int = 0
+    files_removed: int = 0
+    kept: dict[str, list[str]] = Field(default={}, description="version that vacuum left alone → what names it")
+    not_rebuildable: list[str] = Field(
+        default=[], description="what depends on rows that were erased, and cannot be made again"
+    )
+    note: str = ""
+
+
 class Finding(Record):
     """One thing noticed about the data; `rows` are a few examples."""
 

@@ -20,10 +20,12 @@ from lakewright.data.lake.catalogs import Denied
 from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings, _answer
 from lakewright.data.lake.catalogs.glue.entries import column_info, hive_type, table_input
 from lakewright.data.lake.catalogs.unity import _column
+from lakewright.data.lake.changes import change
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import Lake
 from lakewright.data.lake.types import columns_info, storable
-from lakewright.errors import Busy, DataError, LakewrightError, ProfileError, UsageError
+from lakewright.data.lake.upkeep import Upkeep, drop
+from lakewright.errors import Busy, DataError, LakewrightError, NotFound, ProfileError, UsageError
 
 if TYPE_CHECKING:
     from platforms.unity import Guarded
@@ -121,6 +123,24 @@ def test_the_entries_of_others_are_read_and_left_alone(said: dict[str, str], sho
     assert (written.uri, written.version, lake.read(written).num_rows) == (uri, 1, 6)
     assert shop.entry() == before
     assert shop.name() in [table["full_name"] for table in lake.list()]
+
+
+def files_below(guarded: Guarded, prefix: str) -> int:
+    return int(guarded.client("s3").list_objects_v2(Bucket=guarded.bucket, Prefix=prefix)["KeyCount"])
+
+
+def test_a_dropped_table_is_gone_with_its_files_and_those_of_others_stay(shop: Shop, guarded: Guarded) -> None:
+    uri, lake = of_spark(shop, guarded, table_type="DELTA"), shop.lake()
+    lake.write(shop.name("own"), ROWS)
+    change(lake, f"delete from {shop.name('own')} where id = 1")
+    dropped = drop(lake, Upkeep("drop", shop.name("own")))
+    assert (dropped.did, dropped.note, lake.version(shop.name()).rows) == ("dropped", "", 3)
+    assert files_below(guarded, f"{shop.schema}/main/{shop.schema}/own/") == 0
+    with pytest.raises(NotFound):
+        lake.version(shop.name("own"))
+    assert drop(lake, Upkeep("drop", shop.name())).note == f"its files stay in {uri}"
+    assert lake.catalog.list_tables("main", shop.schema) == []
+    assert files_below(guarded, f"elsewhere/{shop.schema}/") > 0
 
 
 def test_what_is_not_delta_is_not_opened(shop: Shop, guarded: Guarded) -> None:

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.changes import change
 from lakewright.data.lake.tables import Lake
+from lakewright.data.lake.upkeep import parse_upkeep
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.records import TableVersion
 
@@ -45,6 +47,10 @@ def rows(lake: Lake, query: str) -> list[tuple[object, ...]]:
         (f"select a.id, b.id as before from {T} a join {T} b on a.id = b.id + 1 order by 1", [(2, 1), (3, 2), (4, 3)]),
         (f"select count(*) from {T} a, {T}@v0 b, {T} version as of 1 c", [(48,)]),
         (f"with q as (select id from {T}) select count(*) from q x cross join q y", [(16,)]),
+        ("select id, name from default.t join default.kinds k using (kind) where id < 2", [(1, "iks")]),
+        ("select count(*) from default.t, \"default\".t@v0 a, `default`.kinds version as of 0 b", [(24,)]),
+        ("select count(*) from (describe default.t)", [(3,)]),
+        ("with t as (select 1 as id) select count(*) from t, default.t u", [(4,)]),
         (f"with q as (select * from {T}), r as (from q) select sum(r.id)::int from q join r using (id)", [(10,)]),
         (f"select id, name from {T} join main.default.kinds using (kind) where id < 3", [(1, "iks"), (2, "ypsilon")]),
         (f"select text, name from {T} natural join main.default.kinds where id = 2", [("b", "ypsilon")]),
@@ -76,6 +82,20 @@ def test_only_the_columns_a_query_names_are_read(lake: Lake, monkeypatch: pytest
     rows(lake, f"select kind from {T} where id > 1")
     assert ["Id", "kind"] in read
     assert ["Id", "text", "kind"] not in read
+
+
+def test_a_name_of_two_parts_is_in_the_default_catalog(lake: Lake) -> None:
+    lake.default_catalog = "dev"
+    made = lake.sql(f"create table default.demo as select id from {T}")
+    assert isinstance(made, TableVersion) and made.name == "dev.default.demo"
+    lake.sql("insert into default.demo select id + 10 from default.demo where id = 1")
+    assert (
+        rows(lake, "select max(id) from default.demo") == [(11,)] == rows(lake, "select max(id) from dev.default.demo")
+    )
+    change(lake, "update default.demo set id = 0 where id in (select max(id) from default.demo)")
+    change(lake, f"merge into default.demo t using {T} s on t.id = s.id when matched then delete")
+    assert rows(lake, "from default.demo") == [(0,)]
+    assert parse_upkeep("drop table `default`.demo", "dev").table == "dev.default.demo"
 
 
 def test_create_insert_and_replace(lake: Lake) -> None:
@@ -131,12 +151,13 @@ def test_create_insert_and_replace(lake: Lake) -> None:
         (f"select * into x from {T}", UsageError, "not SQL"),
         ("", UsageError, "empty"),
         ("-- nothing", UsageError, "empty"),
-        ("select * from read_csv('/etc/hostname')", UsageError, "disabled"),
+        ("select * from read_csv('/etc/hostname')", UsageError, "no file can be read here"),
         ("select * from read_text('/etc/hostname')", UsageError, "disabled"),
         ("select * from '/etc/hostname'", UsageError, "not the name of a table"),
         ("select * from glob('/etc/*')", UsageError, "disabled"),
         ("select * from lake", UsageError, "main.default.lake"),
-        ("select * from information_schema.tables", UsageError, "not the name of a table"),
+        ("select * from information_schema.tables", NotFound, "main.information_schema.tables"),
+        ("select * from lake.main.default.t", UsageError, "not the name of a table"),
         ("select * from main.default.tt", NotFound, r"did you mean 'main\.default\.t'"),
         (f"select * from {T}@v7", NotFound, "v0 to v1"),
         (f"select * from {T}@old", UsageError, "@old"),

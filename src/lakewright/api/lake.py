@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lakewright.data.rows.lost import Shortfalls
     from lakewright.data.rows.quality import Noticed
     from lakewright.model.recipe.tokens import Tokens
-    from lakewright.records import TableVersion
+    from lakewright.records import Changed, TableVersion
     from lakewright.settings.project import Project
 
 
@@ -46,13 +46,38 @@ def history(name: str, *, profile: str | None = None) -> list[dict[str, Any]]:
     return opened(profile).lake.history(name)
 
 
-def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
-    """Run a statement of DuckDB's SQL over the lake's tables. Returns the rows of a `select`, or the version that
-    `create table … as select` or `insert` has written.
+def sql(
+    query: str,
+    *,
+    even_if_used: bool = False,
+    erase: bool = False,
+    out: str | Path | None = None,
+    profile: str | None = None,
+) -> pa.Table | TableVersion | Changed:
+    """Run one statement of DuckDB's SQL over the lake's tables, or one that keeps a table up.
 
-    Raises UsageError if the statement is wrong or not supported, NotFound if a table does not exist.
+    Returns the rows of a `select`, the version that `create table … as select` or `insert` has written, or what
+    another statement changed: `update`, `delete`, `merge into`, `optimize`, `vacuum`, `restore table`, `drop table`.
+    A table that a run or a model names is dropped only with `even_if_used`; vacuum keeps the versions that they name.
+    With `erase`, the files of older versions go with the rows that the statement takes away, and what depends on them
+    cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json.
+
+    Raises UsageError if the statement is wrong or not supported, or drops a table in use; NotFound if a table or a
+    version does not exist; Busy if another process wrote the table at the same time.
     """
-    return opened(profile).sql(query)
+    from lakewright.registry.statements import run_statement
+
+    if out is None:
+        return run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
+    import pyarrow as pa
+
+    from lakewright.data.lake.results import check_result, write_result
+
+    check_result(query, Path(out))
+    rows = run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
+    assert isinstance(rows, pa.Table), "a select gives rows"
+    write_result(rows, Path(out))
+    return rows
 
 
 def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:

@@ -113,6 +113,8 @@ def show_run(
     print(visible(f"{shown['project']}: {shown['status']}, began {shown['began']}"))
     rows = [{"stage": name, "made": each["made"], "parts": each["parts"]} for name, each in shown["stages"].items()]
     print_rows(rows, False, "stages")
+    for reason in shown["not_rebuildable"]:
+        print(f"cannot be made again: {reason}")
     print(visible(f"log: {shown['log']}"))
 
 

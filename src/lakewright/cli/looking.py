@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakewright.cli import former
 from lakewright.cli.app import AsJson, ProfileName, app
 from lakewright.cli.show import print_json, print_rows, visible
+from lakewright.errors import UsageError
+
+if TYPE_CHECKING:
+    from lakewright.records import Changed
 
 
 @app.command("profile", epilog="Example: lakewright profile main.bank.questions --text text --label label")
@@ -95,6 +100,15 @@ def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
     print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "tables")
 
 
+@tables.command("schemas", epilog="Example: lakewright tables schemas")
+def list_schemas(profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the schemas of the lake's tables, and count them."""
+    from lakewright import api
+
+    counts = Counter(entry["full_name"].rpartition(".")[0] for entry in api.tables(profile=profile))
+    print_rows([{"schema": schema, "tables": counts[schema]} for schema in sorted(counts)], as_json, "schemas")
+
+
 @tables.command("show", epilog="Example: lakewright tables show main.health.icd10_chapters@v0 --limit 20")
 def show_table(
     table: TableName,
@@ -134,25 +148,36 @@ def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
 
 @app.command(epilog="Example: lakewright sql 'select label, count(*) from main.bank.questions group by 1'")
 def sql(
-    query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
+    query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", or another statement')],
     limit: Annotated[int, typer.Option(min=0, help="most rows to print; 0: all")] = 100,
     once: Annotated[
         str | None, typer.Option(help="insert: a name; rows that were inserted under it are never inserted again")
     ] = None,
+    out: Annotated[str | None, typer.Option(help="select: a file for all rows, .csv, .parquet or .json")] = None,
+    even_if_used: Annotated[
+        bool, typer.Option("--even-if-used", help="drop table: also one that a run or a model names")
+    ] = False,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="delete, update: remove the files of older versions, too, for good")
+    ] = False,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Query the lake's tables in SQL, join them, or write new ones.
+    """Query the lake's tables in SQL, write new ones, or change one.
 
-    `create table a.b.c as select …` writes a table, `insert into a.b.c select …` adds rows to a table.
+    `create table a.b.c as select …` writes a table, `insert into a.b.c select …` adds rows. `update`, `delete from` and
+    `merge into` change rows; `optimize`, `vacuum`, `restore table … to version as of 3` and `drop table` keep tables
+    up.
     """
     from lakewright import api
     from lakewright.data.lake.types import python_rows
-    from lakewright.records import TableVersion, plain
+    from lakewright.records import Changed, TableVersion, plain
 
     written = True
     if once is None:
-        result = api.sql(query, profile=profile)
+        result = api.sql(query, even_if_used=even_if_used, erase=erase, out=out, profile=profile)
+    elif erase or even_if_used or out:
+        raise UsageError("--once goes with none of --erase, --even-if-used and --out", "leave out one of them")
     else:
         result, written = api.insert_once(query, once, profile=profile)
     if isinstance(result, TableVersion):
@@ -163,6 +188,12 @@ def sql(
         else:
             print(f"nothing was written: the rows of {once} are in the table since {result}")
         return
+    if isinstance(result, Changed):
+        print_json(plain(result)) if as_json else print(_what_changed(result))
+        return
+    if out is not None and not as_json:
+        print(f"wrote {out} ({result.num_rows:,} rows)")
+        return
     rows = python_rows(result.slice(0, limit) if limit else result)
     if as_json:
         print_json({"columns": result.column_names, "rows": rows, "row_count": result.num_rows})
@@ -170,6 +201,24 @@ def sql(
     print_rows(rows, False, "rows")
     if len(rows) < result.num_rows:
         print(f"{len(rows)} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
+
+
+def _what_changed(changed: Changed) -> str:
+    """`main.bank.t@v4 updated: 3 rows updated`, and a line for each thing that a reader has to know."""
+    counts = {
+        "rows updated": changed.updated,
+        "rows deleted": changed.deleted,
+        "rows inserted": changed.inserted,
+        "files added": changed.files_added,
+        "files removed": changed.files_removed,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    table = changed.table if changed.version is None else f"{changed.table}@v{changed.version}"
+    did = "nothing changed" if changed.did == "nothing" else changed.did
+    lines = [f"{table}: {', '.join([did, *parts])}"]
+    lines += [f"kept {version}: {', '.join(users)}" for version, users in changed.kept.items()]
+    lines += [f"cannot be made again: {each}" for each in changed.not_rebuildable]
+    return "\n".join([*lines, *([changed.note] if changed.note else [])])
 
 
 models = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)

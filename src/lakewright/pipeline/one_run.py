@@ -8,6 +8,7 @@ from typing import Any
 from lakewright.errors import DataError, NotFound, nearest
 from lakewright.pipeline import STAGES
 from lakewright.records import Decision, Ingested, ModelVersion, Prepared, Record, Report, Trained
+from lakewright.registry.in_use import tables_of
 from lakewright.workspace import Workspace
 from lakewright.workspace.run_folder import RunFolder
 
@@ -34,6 +35,11 @@ def shown(run_id: str, workspace: Workspace) -> dict[str, Any]:
         "status": note.status,
         "began": note.began,
         "stages": stages,
+        "not_rebuildable": [
+            f"rows of {table.name} were erased with v{erased}: {table} is gone"
+            for table in tables_of(folder)
+            if (erased := workspace.lake.erased_in(table)) is not None
+        ],
         "log": str(folder.log),
     }
 

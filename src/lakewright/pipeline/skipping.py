@@ -123,7 +123,9 @@ def _defect(record: Record, workspace: Workspace) -> str:
             except NotFound:
                 return f"{value} is gone"
             if workspace.lake.is_lost(value):
-                return f"the files of {value} are gone or damaged"
+                erased = workspace.lake.erased_in(value)
+                reason = "gone or damaged" if erased is None else f"gone, as rows of it were erased with v{erased}"
+                return f"the files of {value} are {reason}"
     if isinstance(record, Ingested) and record.source != str(record.table):
         table = record.table.name
         if workspace.lake.ingested(table, record.fingerprint) != record.table:

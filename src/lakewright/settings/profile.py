@@ -209,6 +209,13 @@ class Profile(Settings):
         description="where published feature values are read by key: a store's name, or a mapping of its name and its "
         "settings",
     )
+    default_catalog: str = Field(
+        default="main", pattern=r"^\w+$", description="the catalog of a table's name that has two parts, in SQL"
+    )
+    data_roots: list[str] = Field(
+        default=[],
+        description="folders and addresses (s3://…) whose files SQL may read, beside the project's folder and the lake",
+    )
     training: TrainingSettings = Field(
         default=TrainingSettings(), description="how many processes train one network together"
     )
@@ -232,6 +239,14 @@ class Profile(Settings):
         if address is not None and (kind := secret_in(address)):
             raise ValueError(f"it holds {kind}, which records would show: put keys into storage_options")
         return address
+
+    @field_validator("data_roots")
+    @classmethod
+    def _roots_without_secret(cls, roots: list[str]) -> list[str]:
+        """An error about another file names them."""
+        for root in roots:
+            cls._without_secret(root)
+        return roots
 
     @property
     def name(self) -> str:

@@ -61,6 +61,13 @@ def write_whole(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def remove_folder(folder: Path) -> None:
+    """Removes it whole: a kill leaves the folder as it is, or a rest of it under a hidden name."""
+    rest = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.removed")
+    folder.replace(rest)
+    shutil.rmtree(rest)
+
+
 def _remove(draft: Path) -> None:
     if draft.is_dir():
         shutil.rmtree(draft)

@@ -66,6 +66,7 @@ class Workspace:
     def open(cls, profile: Profile) -> Workspace:
         from lakewright.data.lake.names import check_folder
         from lakewright.data.lake.tables import Lake
+        from lakewright.data.sources.readable import Readable
         from lakewright.workspace.moved import move_places
         from lakewright.workspace.tracking import Tracking
 
@@ -103,7 +104,10 @@ class Workspace:
                     "check its address, the network and the keys (storage_options, or those of the machine's role)",
                 ) from None
         catalog = plugins.CATALOGS.find(profile.catalog.name).open(profile.catalog, folder, profile.secrets())
-        lake = Lake(catalog, tables, profile.secrets())
+        base = profile.folder or Path.cwd()
+        roots = [*([] if base == Path(base.anchor) else [str(base)]), tables, *profile.data_roots]
+        files = Readable(base, roots, profile.secrets())
+        lake = Lake(catalog, tables, profile.secrets(), files, profile.default_catalog)
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         if not profile.tracking and not profile.artifacts:
             move_places(folder / "mlflow.db", folder / "artifacts")

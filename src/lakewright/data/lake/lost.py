@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _CHECKED = 50  # versions to check for a readable one
+ERASED = "lakewright.erased"  # a property of a commit that removed the files of all versions before the one it names
 _REWRITTEN = {  # a property of a commit: how its rows are written anew
     "lakewright.fingerprint": " (lakewright run --rerun ingest)",
     "lakewright.table": " (lakewright run --rerun prepare)",
@@ -28,7 +29,7 @@ _REWRITTEN = {  # a property of a commit: how its rows are written anew
 def lost(delta: DeltaTable) -> list[str]:
     """The version's files in the table's folder that are gone or damaged: of another size than in the log, or, on this
     machine, without a Parquet footer. (Object stores keep checksums of their own.)"""
-    return _lost(delta, _files(delta))
+    return _lost(delta, files_in(delta))
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -46,7 +47,7 @@ def unreadable(
     table: TableVersion, delta: DeltaTable, failure: Exception, at_version: Callable[[int | None], DeltaTable]
 ) -> DataError:
     """The error for a version whose rows could not be read; `at_version` opens another one, or the latest (None)."""
-    sizes = _files(delta)
+    sizes = files_in(delta)
     missing = _lost(delta, sizes)
     commits = at_version(None).history()
     remedy = _remedy(table, sizes, at_version, commits)
@@ -61,9 +62,16 @@ def unreadable(
             else f"it has {size:,} bytes, which is not the size in its commit"
         )
         return DataError(f"the file {damaged} of {table} is damaged: {reason}", remedy)
+    if (erased := erased_since(table, commits)) is not None:
+        return NotFound(f"the files of {table} are gone: rows of it were erased with v{erased}", remedy)
     emptied = next((commit for commit in commits if "VACUUM" in commit.get("operation", "")), None)
     reason = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
     return NotFound(f"the files of {table} are gone{reason}", remedy)
+
+
+def erased_since(table: TableVersion, commits: Sequence[Mapping[str, Any]]) -> int | None:
+    """The version before which files were removed because rows were erased, where it is later than this one."""
+    return min((v for each in commits if (v := int(each.get("lakewright.erased", 0))) > table.version), default=None)
 
 
 def check_commits(folder: str) -> None:
@@ -111,7 +119,7 @@ def _remedy(
     return f"read {table.name}{', '.join(readable)}, or {again}" if readable else f"restore its files, or {again}"
 
 
-def _files(delta: DeltaTable) -> dict[str, int]:
+def files_in(delta: DeltaTable) -> dict[str, int]:
     """The files in the table's folder, with their sizes in bytes."""
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import FileSelector, PyFileSystem

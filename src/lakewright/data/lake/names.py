@@ -38,6 +38,12 @@ class TableName:
         return TableName(catalog, schema, table), None if match[4] is None else int(match[4])
 
 
+def with_catalog(text: str, catalog: str) -> str:
+    """A table's name as SQL may have it, as `TableName.parse` takes it: one of two parts is in this catalog."""
+    plain = text.replace('"', "`")
+    return f"{catalog}.{plain}" if plain.count(".") == 1 else plain
+
+
 def is_table(text: str) -> bool:
     """Whether the text has the form of a table's name."""
     return _REFERENCE.fullmatch(text.strip()) is not None

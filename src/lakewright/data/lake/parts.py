@@ -306,14 +306,12 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def remove(written: Iterable[Written], location: Location) -> None:
     """Files that no version holds, where that is possible."""
-    import pyarrow.fs as fs
-
     for each in written:
         try:
             if (folder := local(location)) is not None:
                 (folder / each.path).unlink(missing_ok=True)
             else:
-                _store(location, fs).delete_file(each.path)
+                store_of(location).delete_file(each.path)
         except Exception:  # VACUUM does
             return
 
@@ -479,13 +477,15 @@ def opened(location: Location, path: str, writes: bool = False) -> Iterator[IO[b
     folder_here = local(location)
     if folder_here is not None and writes:
         folder_here.mkdir(parents=True, exist_ok=True)
-    store = fs.LocalFileSystem() if folder_here is not None else _store(location, fs)
+    store = fs.LocalFileSystem() if folder_here is not None else store_of(location)
     whole = path if folder_here is None else str(folder_here / path)
     with store.open_output_stream(whole) if writes else store.open_input_file(whole) as file:
         yield file
 
 
-def _store(location: Location, fs: Any) -> Any:
+def store_of(location: Location) -> Any:
+    """The filesystem whose root is the table's folder."""
+    import pyarrow.fs as fs
     from deltalake.fs import DeltaStorageHandler
 
     return fs.PyFileSystem(DeltaStorageHandler(location.uri, dict(location.storage_options)))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
+from lakewright.data.lake.file_names import FORMS, FileName
 from lakewright.data.lake.names import TableName
-from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
+from lakewright.data.lake.statements import Statement, column_names, mentions, parse
 from lakewright.data.lake.types import cast
 from lakewright.data.lake.writing import already_exists, keep_failure
 from lakewright.errors import Busy, DataError, NotFound, UsageError
@@ -82,7 +84,7 @@ def run_sql(lake: Lake, query: str, by: RunsSql = IN_DUCKDB) -> pa.Table | Table
     Raises UsageError for other statements and for SQL that does not parse or bind, NotFound for unknown tables,
     DataError for values that the query cannot process.
     """
-    statement = parse(query)
+    statement = parse(query, lake.default_catalog)
     if statement.target is None:
         return by.rows(lake, statement)
     if statement.inserts:
@@ -99,7 +101,7 @@ def insert_once(lake: Lake, query: str, name: str, by: RunsSql = IN_DUCKDB) -> t
     name is an application transaction of Delta's, in the commit that adds the rows.
     Raises UsageError for other statements, and if another statement's rows were written under the name.
     """
-    statement = parse(query)
+    statement = parse(query, lake.default_catalog)
     if statement.target is None or not statement.inserts:
         raise UsageError("--once needs insert into … select …", "leave --once out")
     if not name.strip():
@@ -165,12 +167,41 @@ class Rows:
         return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)
 
 
+class FileRows:
+    """The rows of a file, as an Arrow stream that DuckDB can read again and again."""
+
+    def __init__(self, lake: Lake, file: FileName, empty: bool) -> None:
+        if lake.readable is None:
+            raise UsageError(f"no file can be read here: {file.path}", "write its rows into a table first")
+        self.files, self.file, self.empty = lake.readable, file, empty
+        self.schema = self.files.open(file).schema
+        self.failures: list[BaseException] = []  # DuckDB turns them into text
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        def batches() -> Iterator[pa.RecordBatch]:
+            if not self.empty:
+                yield from self.files.open(self.file)
+
+        rows = keep_failure(batches(), self.failures)
+        return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)
+
+
 class Session:
     """A DuckDB connection that can run one query and nothing else; over `empty` tables, to learn what it gives."""
 
-    def __init__(self, lake: Lake, statement: Statement, *, empty: bool = False, prefix: str = "table_") -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        statement: Statement,
+        *,
+        empty: bool = False,
+        prefix: str = "table_",
+        changed: tuple[str, TableName] | None = None,
+    ) -> None:
         self.views: dict[tuple[str, TableName], Rows] = {}  # by their catalog and their table
         self.empty, self.prefix = empty, prefix
+        self.changed = changed  # the one of which DuckDB has a copy
+        self.files = {name: FileRows(lake, file, empty) for name, file in statement.files.items()}
         self.query = self._placed(lake, statement)
         self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
 
@@ -180,11 +211,18 @@ class Session:
         self.connection: DuckDBPyConnection = duckdb.connect(config={"temp_directory": self.spill.name})
         for catalog in dict.fromkeys(catalog for catalog, _ in self.views):
             self.connection.execute(f"ATTACH ':memory:' AS \"{catalog}\"")
-        for number, ((catalog, table), rows) in enumerate(self.views.items()):
+        for file, of_file in self.files.items():
+            self.connection.register(file, of_file)
+        for number, (place, rows) in enumerate(self.views.items()):
             self.connection.register(f"{self.prefix}{number}", rows)
-            schema = f'"{catalog}"."{table.schema}"'
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            self.connection.execute(f'CREATE VIEW {schema}."{table.table}" AS FROM {self.prefix}{number}')
+            name, kind = placed(*place), "TABLE" if place == self.changed else "VIEW"
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.rpartition('.')[0]}")
+            made = f"CREATE {kind} {name} AS FROM {self.prefix}{number}"
+            try:
+                self.explained(partial(self.connection.execute, made))
+            except BaseException:
+                self.__exit__()
+                raise
         for setting in ("enable_external_access", "python_enable_replacements"):
             self.connection.execute(f"SET {setting} = false")
         self.connection.execute("SET lock_configuration = true")
@@ -194,8 +232,9 @@ class Session:
         self.connection.close()
         self.spill.cleanup()
 
-    def stream(self) -> pa.RecordBatchReader:
-        relation = self.explained(lambda: self.connection.sql(self.query))
+    def stream(self, query: str | None = None) -> pa.RecordBatchReader:
+        """The rows of the statement, or of another query."""
+        relation = self.explained(lambda: self.connection.sql(query or self.query))
         names = list(_distinct(relation.columns))
         kinds = [str(kind) for kind in relation.types]
         if any(_ZONED in kind for kind in kinds):  # as text: Arrow's times of a day have no zone
@@ -219,9 +258,10 @@ class Session:
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             raise UsageError(str(error), "correct the statement") from error
         except duckdb.PermissionException as error:
-            raise UsageError(str(error), SUPPORTED) from error
+            raise UsageError(str(error), f"a file is read as {FORMS}, below the folders that SQL may read") from error
         except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
-            for rows in self.views.values():
+            streams: list[Rows | FileRows] = [*self.views.values(), *self.files.values()]
+            for rows in streams:
                 if rows.failures:
                     raise rows.failures.pop() from None
             raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
@@ -236,8 +276,14 @@ class Session:
             if (catalog, each.table) not in self.views:
                 pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
                 self.views[catalog, each.table] = Rows(lake, pinned, names, self.empty)
-            text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
+            first = f'"{catalog}"' if each.catalog.text else f'"{catalog}".'
+            text = text[: each.catalog.start] + first.encode() + text[each.catalog.end :]
         return text.decode()
+
+
+def placed(catalog: str, table: TableName) -> str:
+    """A table's name in DuckDB, in the catalog of its version."""
+    return f'"{catalog}"."{table.schema}"."{table.table}"'
 
 
 def _distinct(names: list[str]) -> Iterator[str]:

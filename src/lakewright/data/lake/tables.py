@@ -10,15 +10,15 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from lakewright.data.lake.catalogs import Catalog, Denied, Location
-from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadable
+from lakewright.data.lake.lost import check_commits, damaged_log, erased_since, lost, unreadable
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.parts import File, Shape, Written, files_of, shape_of
 from lakewright.data.lake.scan import cause_of, scan, schema_of
@@ -30,9 +30,13 @@ from lakewright.records import TableVersion
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
+    from lakewright.data.lake.file_names import Files
+
 LOG = logging.getLogger("lakewright")
+T = TypeVar("T")
 
 FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
+ERASED = "erased"  # the property of a commit that removed the files of all versions before the one that it names
 # A commit's own properties get this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
 _ROWS = "rows"  # the property of a commit of files, whose rows delta-rs does not count
@@ -43,12 +47,23 @@ class Lake:
     """The tables of one catalog; new ones lie under `root`: a local folder, s3://bucket/…, or abfss://….
 
     `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys instead.
+    `readable` are the files that SQL may read beside the tables; None: none. In SQL, a table's name of two parts is in
+    the `default_catalog`.
     """
 
-    def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        root: str,
+        storage_options: Mapping[str, str] = {},
+        readable: Files | None = None,
+        default_catalog: str = "main",
+    ) -> None:
         self.catalog = catalog
         self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
         self.storage_options = dict(storage_options)
+        self.readable = readable
+        self.default_catalog = default_catalog
 
     def write(
         self,
@@ -60,6 +75,7 @@ class Lake:
         comment: str = "",
         ordered: bool = True,
         transactions: Mapping[str, tuple[int | None, int]] = {},
+        after: TableVersion | None = None,
     ) -> TableVersion:
         """Write the rows as the next version of the table, in one commit: all rows or, on any failure, none.
 
@@ -69,6 +85,7 @@ class Lake:
         commit (see `history`, `find_commit`).
         `transactions` are Delta's application transactions, which make a repeated write harmless: application → the
         version that it must have before (None: none yet; see `transactions`) and the one that this commit sets.
+        `after` is the version that these rows replace: its columns and partitions stay, and there may be no rows.
         Raises DataError for input without rows, with columns that do not fit or times that Python lacks, Busy if
         another process wrote the table in the meantime, UsageError if a table to create exists already; an error that
         `batches` raises passes unchanged.
@@ -80,24 +97,28 @@ class Lake:
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
         location, existing, conflict = self._writable(table, mode, transactions)
-        if mode == "append" and existing is not None:
+        if after is not None and (existing is None or existing.version() != after.version):
+            raise conflict
+        if existing is not None and (mode == "append" or after is not None):
             schema = fit(schema, schema_of(existing), table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
-        fitted = within_years(cast(batch, schema) for batch in not_empty(reader, table))
+        fitted = within_years(cast(batch, schema) for batch in (not_empty(reader, table) if after is None else reader))
         rows = Feed(keep_failure(with_room(as_one(fitted) if ordered else fitted, location.uri), failures))
         try:
             write_deltalake(
                 # From the version checked above: a transaction that another process commits meanwhile conflicts.
-                existing if existing is not None and transactions else location.uri,
+                existing if existing is not None and (transactions or after is not None) else location.uri,
                 pa.RecordBatchReader.from_batches(schema, iter(rows)),
                 mode="error" if existing is None or mode == "create" else mode,
-                schema_mode="overwrite" if mode == "overwrite" and existing is not None else None,
+                schema_mode="overwrite" if mode == "overwrite" and existing is not None and after is None else None,
                 name=str(table),
                 description=comment or None,
                 storage_options=dict(location.storage_options),
                 writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
-                commit_properties=_commit_properties(properties, commit, transactions, is_first=existing is None),
+                commit_properties=_commit_properties(
+                    properties, commit, transactions, retries=existing is not None and after is None
+                ),
             )
         except CommitFailedError as error:
             raise conflict from error
@@ -117,6 +138,33 @@ class Lake:
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         return self._committed(table, location, commit, comment)
 
+    def commit(
+        self,
+        name: str,
+        operation: Callable[[DeltaTable, CommitProperties], T],
+        properties: Mapping[str, str] = {},
+        *,
+        retries: bool = False,
+    ) -> tuple[TableVersion, T]:
+        """Run an operation of delta-rs that commits to the latest version. Returns the version that there is then, and
+        what the operation returned. Raises Busy where another process committed first, unless delta-rs `retries`."""
+        from deltalake.exceptions import CommitFailedError
+
+        table = _unpinned(name)
+        location, _, conflict = self._writable(table, "append", {})
+        existing = self._existing(table, location)
+        try:
+            result = operation(existing, _commit_properties(properties, uuid.uuid4().hex, {}, retries=retries))
+        except CommitFailedError as error:
+            raise conflict from error
+        except Exception as error:
+            if (full := of_disk(error, location.uri, AGAIN)) is not None:
+                raise full from error
+            cause = location.hide(cause_of(error))
+            raise DataError(f"{table} could not be changed: {cause}", "nothing was changed") from error
+        self._register(table, location, self._existing(table, location), "")
+        return self.version(str(table)), result
+
     def create(self, name: str, schema: pa.Schema, *, comment: str = "") -> TableVersion:
         """Make a table without rows; metadata of its columns is kept. Raises UsageError where there is one."""
         from deltalake import DeltaTable, Schema
@@ -133,7 +181,7 @@ class Lake:
                 name=str(table),
                 description=comment or None,
                 storage_options=dict(location.storage_options),
-                commit_properties=_commit_properties({}, commit, {}, is_first=True),
+                commit_properties=_commit_properties({}, commit, {}, retries=False),
             )
         except Exception as error:
             if self._delta(table, location) is not None:
@@ -181,7 +229,7 @@ class Lake:
             AddAction(each.path, each.size, {}, now, True, json.dumps({"numRecords": each.rows})) for each in files
         ]
         counted = {**properties, _ROWS: str(sum(each.rows for each in files))}
-        properties_of_commit = _commit_properties(counted, commit, transactions, is_first=existing is None)
+        properties_of_commit = _commit_properties(counted, commit, transactions, retries=existing is not None)
         delta_schema = Schema.from_arrow(schema)
         try:
             if existing is None:
@@ -312,6 +360,11 @@ class Lake:
         name, _ = TableName.parse(table.name)
         return Location(table.uri, self._location(name).storage_options)
 
+    def is_own(self, name: str, place: Location) -> bool:
+        """Whether the table lies where this lake puts its tables; else the catalog names a place of others."""
+        table = _unpinned(name)
+        return place.uri == f"{self.root}/{table.catalog}/{table.schema}/{table.table}"
+
     def place_to_write(self, name: str) -> Location:
         """Where files for `add_files` belong, and the keys to write them."""
         return self._location(_unpinned(name), write=True)
@@ -422,6 +475,14 @@ class Lake:
             **{key: entry.get(key) for key in ("table_id", "created_at", "updated_at")},
         }
 
+    def erased_in(self, table: TableVersion) -> int | None:
+        """The version with which rows were erased, if files of this older one went with them; None: they are there, or
+        they are gone for another reason."""
+        name, _ = TableName.parse(table.name)
+        delta = self._delta(name, self._location(name))
+        first = None if delta is None else erased_since(table, delta.history())
+        return first if first is not None and self.is_lost(table) else None
+
     def sql(self, query: str) -> pa.Table | TableVersion:
         """Run one SQL statement in DuckDB: see `lakewright.data.lake.sql.run_sql`."""
         from lakewright.data.lake.sql import run_sql
@@ -512,7 +573,7 @@ def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
 
 
 def _commit_properties(
-    properties: Mapping[str, str], commit: str, transactions: Mapping[str, tuple[int | None, int]], *, is_first: bool
+    properties: Mapping[str, str], commit: str, transactions: Mapping[str, tuple[int | None, int]], *, retries: bool
 ) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
@@ -520,8 +581,9 @@ def _commit_properties(
         custom_metadata=_commit_info(properties, commit),
         app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
         # A first version must not be retried: delta-rs would make it the second one of a table that another process
-        # made meanwhile, with the rows of both, despite the transactions.
-        max_commit_retries=0 if is_first else None,
+        # made meanwhile, with the rows of both, despite the transactions. Nor must one that replaces a version's rows:
+        # those that another process added meanwhile would be gone.
+        max_commit_retries=None if retries else 0,
     )
 
 

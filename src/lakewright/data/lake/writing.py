@@ -66,9 +66,10 @@ def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if size > _ONE_BATCH_BYTES:
             break
     else:
-        whole = pa.concat_batches(waiting)
-        waiting.clear()
-        yield whole
+        if waiting:
+            whole = pa.concat_batches(waiting)
+            waiting.clear()
+            yield whole
     while waiting:
         yield waiting.popleft()
     yield from batches

@@ -113,6 +113,11 @@ class OnSpark:
         self, lake: Lake, statement: Statement
     ) -> Iterator[tuple[Session, list[Kind], pa.Schema, Callable[[], DataFrame]]]:
         """DuckDB's session over the empty tables, the columns' kinds and schema, and Spark's rows."""
+        if statement.files:
+            raise UsageError(
+                "Spark reads no files in a statement",
+                "write their rows into a table first (a profile with sql: duckdb)",
+            )
         prefix = f"lw_{uuid4().hex[:12]}_"
         with Session(lake, statement, empty=True, prefix=prefix) as session:
             tables, columns = _tables(session)
