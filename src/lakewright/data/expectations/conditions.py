@@ -5,19 +5,20 @@ It reads no other rows, no file and no network. A row for which it is null passe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.data.expectations.duck import connect
-from lakewright.data.lake.names import quoted
+from lakewright.data.lake.duck import connect
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.settings.expectations import Expectation
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+SETTINGS: Mapping[str, Any] = {"memory_limit": "1GB", "threads": 1}  # the workers compute pieces, several at once
 
 
 def condition(each: Expectation, schema: pa.Schema) -> Callable[[pa.Table], pa.ChunkedArray]:
@@ -57,7 +58,7 @@ def condition(each: Expectation, schema: pa.Schema) -> Callable[[pa.Table], pa.C
 @cache
 def _connection() -> DuckDBPyConnection:
     """One for all pieces that a process checks: to make one takes as long as to check a piece."""
-    return connect()
+    return connect(**SETTINGS)
 
 
 def columns_of(each: Expectation, names: Sequence[str]) -> list[str]:
@@ -88,7 +89,3 @@ def _refused(each: Expectation, failure: Exception, schema: pa.Schema) -> Projec
     missing = cause.split('"')[1] if "Referenced column" in cause else ""
     remedy = nearest(missing, schema.names) if missing else "correct the condition; try it with: lakewright sql"
     return ProjectError(f"data.expect: {each.name}: {cause}", remedy)
-
-
-def listed(columns: Sequence[str]) -> str:
-    return ", ".join(map(quoted, columns))

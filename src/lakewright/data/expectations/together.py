@@ -6,21 +6,19 @@ more than its memory. The first row of a value stays; a later one violates `uniq
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.expectations.conditions import listed
-from lakewright.data.expectations.duck import connect
+from lakewright.data.expectations.conditions import SETTINGS
 from lakewright.data.expectations.sieve import SHOWN, Tally, example
+from lakewright.data.lake.duck import listed, session
 from lakewright.data.lake.types import python_rows
 from lakewright.errors import ProjectError
 from lakewright.settings.expectations import Expectation, duration
@@ -166,12 +164,8 @@ def together(expectations: Sequence[Expectation], schema: pa.Schema) -> Iterator
     if not held_columns(expectations, schema):
         yield Together(None, expectations, schema)
         return
-    with tempfile.TemporaryDirectory(prefix="lakewright-expect-") as spill:
-        connection = connect(Path(spill))
-        try:
-            yield Together(connection, expectations, schema)
-        finally:
-            connection.close()
+    with session(**SETTINGS) as connection:
+        yield Together(connection, expectations, schema)
 
 
 def old(expectations: Sequence[Expectation], newest: Mapping[str, int | None], now: datetime) -> dict[str, Tally]:

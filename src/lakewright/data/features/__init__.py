@@ -6,8 +6,8 @@ metadata of the column of the event's time, so that whoever has the table has it
 
     __init__.py  what a feature table is             writing.py   rows into it, each once
     joining.py   rows with the values of their time  standing.py  what it holds now
-    history.py   all values of a key                 online/      the newest values, by key alone
-    duck.py      DuckDB over registered rows
+    newest.py    what is known now of each key       history.py    all values of a key
+    online/      the newest values, by key alone
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from lakewright.data.features import TIME, FeatureTable, feature_table
-from lakewright.data.features.duck import listed, session
 from lakewright.data.lake import parts
+from lakewright.data.lake.duck import listed, session
 from lakewright.data.lake.names import TableName, quoted
 from lakewright.data.lake.parts import File, Part, Shape, Slice, Written
 from lakewright.data.lake.portions import Portion, Portions, check_seen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lakewright.data.features import FeatureTable
-from lakewright.data.features.duck import listed, session
+from lakewright.data.lake.duck import listed, session
 from lakewright.data.lake.names import quoted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.features import FeatureTable
-from lakewright.data.features.duck import listed, session
+from lakewright.data.lake.duck import listed, session
 from lakewright.data.lake.names import quoted
 from lakewright.records import Finding, TableVersion
 

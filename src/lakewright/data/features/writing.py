@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakewright.data.features import FeatureTable
-from lakewright.data.features.duck import listed, session
+from lakewright.data.lake.duck import listed, session
 from lakewright.data.lake.names import quoted
 from lakewright.data.lake.types import accepts, cast, storable, within_years
 from lakewright.data.lake.writing import keep_failure

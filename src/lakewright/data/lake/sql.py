@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
+from lakewright.data.lake.duck import lock
 from lakewright.data.lake.file_names import FORMS, FileName
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.statements import Statement, column_names, mentions, parse
@@ -223,9 +224,7 @@ class Session:
             except BaseException:
                 self.__exit__()
                 raise
-        for setting in ("enable_external_access", "python_enable_replacements"):
-            self.connection.execute(f"SET {setting} = false")
-        self.connection.execute("SET lock_configuration = true")
+        lock(self.connection)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from lakewright.data.features import TIME
-from lakewright.data.features.duck import session
 from lakewright.data.features.joining import Lookup, Stored, check, looked_up
+from lakewright.data.lake.duck import session
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.portions import check_seen
 from lakewright.data.lake.types import storable

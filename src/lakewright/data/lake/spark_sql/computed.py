@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakewright.data.lake.catalogs import Location
+from lakewright.data.lake.duck import connect
 from lakewright.data.lake.parts import Part, Shape, read, write
 from lakewright.data.lake.types import cast, within_years
 from lakewright.errors import DataError, DiskError, LakewrightError, UsageError
@@ -184,15 +185,8 @@ def _answers(query: str, rows: pa.Table, zone: str) -> pa.Array:
 
 
 def _connection(zone: str) -> DuckDBPyConnection:
-    import duckdb
-
     if getattr(_OWN, "zone", None) != zone:
-        connection = duckdb.connect(config={"threads": 1})
-        connection.execute(f"SET TimeZone = '{zone}'")
-        for setting in ("enable_external_access", "python_enable_replacements"):
-            connection.execute(f"SET {setting} = false")
-        connection.execute("SET lock_configuration = true")
-        _OWN.connection, _OWN.zone = connection, zone
+        _OWN.connection, _OWN.zone = connect(zone, threads=1), zone
     return _OWN.connection
 
 
