@@ -147,8 +147,8 @@ class Writing:
     table: str
     source: str  # as the project names it
     expectations: Sequence[Expectation]
-    adding: Adding
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    adding: Adding = Adding()
 
     def write(
         self,

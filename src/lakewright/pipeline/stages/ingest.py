@@ -298,7 +298,7 @@ def _added(
     _check_columns(reading.data, [*source.schema.names, *beside], reading.intake)
     properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
     if reading.data.expect:
-        writing = Writing(lake, name, str(reading.data.source), expectations(reading.data.expect), adding)
+        writing = Writing(lake, name, str(reading.data.source), expectations(reading.data.expect), adding=adding)
         of_commit = partial(_checked, properties, reading.findings)
         return writing.write(source, workspace.workers, content, of_commit)
     if adding.mode == "overwrite":
