@@ -148,7 +148,7 @@ class Writing:
     source: str  # as the project names it
     expectations: Sequence[Expectation]
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    adding: Adding = Adding()
+    adding: Adding = field(default_factory=Adding)
 
     def write(
         self,
