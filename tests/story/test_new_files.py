@@ -86,6 +86,8 @@ def test_new_files_are_added_once(folder: Path) -> None:
     arrive(folder, "e.csv", 400, rows=1)
     assert ingest().table.rows == 301
     assert sorted(ids()) == sorted([*(f"r{number}" for number in range(300)), "r400"])
+    (notes,) = (folder / ".lakewright" / "tables").rglob("_arrivals")
+    assert len(list(notes.iterdir())) <= 3  # one for each commit would grow without an end
 
 
 def test_a_run_goes_on_with_what_is_new(folder: Path) -> None:

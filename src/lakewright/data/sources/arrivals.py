@@ -51,14 +51,18 @@ def arrivals(lake: Lake, table: str, files: Files, again: bool) -> Arrivals:
     ours = random.SystemRandom().randrange(1, 1 << 62)
     now = {file.name: stamp(files, file) for file in files.files}
     continues = bool(before) and not again
-    seen, quarantine = _seen(lake, table, before or 0) if continues else ({}, None)
+    last = _read(lake, table, before) if continues and before else _Note({})
+    seen = last.files
 
     def note(quarantine: int | None) -> None:
-        content = {"files": {**now, **seen}, "quarantine": quarantine}
-        parts.put(Written(_file(ours), 0, 0, json.dumps(content).encode()), _place(lake, table))
+        place = _place(lake, table)
+        content = vars(_Note({**now, **seen}, quarantine, before))
+        parts.put(Written(_file(ours), 0, 0, json.dumps(content).encode()), place)
+        if last.before:  # nothing names it any more
+            parts.remove([Written(_file(last.before), 0, 0)], place)
 
     transactions = {APPLICATION: (before, ours)}
-    adding = Adding("append" if continues else "overwrite", transactions, quarantine, note)
+    adding = Adding("append" if continues else "overwrite", transactions, last.quarantine, note)
     changed = [name for name in now if name in seen and seen[name] != now[name]]
     return Arrivals(adding, [name for name in now if name not in seen], changed)
 
@@ -69,13 +73,18 @@ def replacing(lake: Lake, table: str) -> Adding:
     return Adding("overwrite", {APPLICATION: (before, REPLACED)} if before else {})
 
 
-def _seen(lake: Lake, table: str, note: int) -> tuple[dict[str, str], int | None]:
-    """File → what it was like, and the version of the quarantine."""
+@dataclass(frozen=True)
+class _Note:
+    files: Mapping[str, str]  # file → its size and its time or tag, when it was read
+    quarantine: int | None = None  # the version that belongs to the table's
+    before: int | None = None  # the note until then
+
+
+def _read(lake: Lake, table: str, note: int) -> _Note:
     try:
         with parts.opened(_place(lake, table), _file(note)) as file:
-            content = json.loads(file.read())
-        return content["files"], content["quarantine"]
-    except (OSError, ValueError, KeyError) as failure:
+            return _Note(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError) as failure:
         raise DataError(
             f"the note of the files that {table} holds cannot be read: {failure}",
             "read all files again: lakewright run --rerun ingest",
