@@ -339,9 +339,7 @@ def test_a_table_with_partitions_is_checked_too(tmp_path: Path) -> None:
 
 
 def test_more_values_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright.data.expectations import duck
-
-    monkeypatch.setattr(duck, "MEMORY", "64MB")
+    monkeypatch.setattr(together, "SETTINGS", {"memory_limit": "64MB", "threads": 1})
     number = np.arange(2_000_000)
     table = pa.table({"id": pa.array(np.where(number == 1_999_999, 7, number)).cast(pa.string())})
     with together.together(of(unique="id"), table.schema) as whole:
