@@ -155,6 +155,7 @@ def test_onnx_says_what_torch_says(base: Path, level: Level, tmp_path: Path) -> 
         assert np.abs(said - torch_says(again, inputs))[real].max() < 1e-6, (rows, tokens)
 
 
+@pytest.mark.slow
 def test_linear_layers_see_no_padding_in_onnx(base: Path, exported: Path, tmp_path: Path) -> None:
     """Of BERT's kin query, key and value are one product, of real tokens. What OpenVINO reads is transformers'."""
     import onnx
@@ -197,6 +198,7 @@ def test_far_positions_as_published(family: str, config: dict[str, Any], tmp_pat
 WIDE = any(name in Path("/proc/cpuinfo").read_text() for name in ("vnni", "amx_int8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["row", "token"])
 @pytest.mark.parametrize("scales", ["of train", "by token"])
 def test_int8_is_near_and_a_row_is_alone(base: Path, level: Level, scales: str, tmp_path: Path) -> None:
@@ -320,6 +322,7 @@ def test_compiled_layers_say_and_learn_the_same(base: Path) -> None:
     assert 1 <= pieces.frame_count <= 4
 
 
+@pytest.mark.slow
 def test_padding_does_not_change_a_row(base: Path, exported: Path) -> None:
     mean, cls, inputs = network(base), network(base, pooling="cls"), batch(base, 6, 30)
     for says in (partial(torch_says, mean), partial(torch_says, cls), load(exported).compute):

@@ -438,6 +438,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(body[: draw(st.sampled_from([len(body), len(body), draw(st.integers(0, len(body)))]))])
 
 
+@pytest.mark.slow
 def test_a_damaged_stream_is_read_or_refused() -> None:
     """Arrow's own reader alone would end the process, for example by the view of a null."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -138,6 +138,7 @@ def test_a_gap_says_whether_it_will_be_filled() -> None:
             assert why.startswith(("never: ", "not-yet: ", "not-implemented: "))
 
 
+@pytest.mark.slow
 def test_every_pair_is_learned_or_a_declared_gap(folders: dict[tuple[str, str], Path]) -> None:
     gaps = {(name, task) for name, task in PAIRS if gap(plugins.LEARNERS.find(name), plugins.TASKS.find(task))}
     assert set(folders) | gaps == set(PAIRS)

@@ -92,6 +92,7 @@ def test_columns_are_predicted_as_rows_are(models: Callable[[str, str], Predicto
     assert len(set(predictions.column(0).to_pylist())) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_more_rows_than_are_computed_at_once(models: Callable[[str, str], Predictor], learner: str) -> None:
     """Rows without values among them shift the others, so that parts begin in the middle of what is read at once."""

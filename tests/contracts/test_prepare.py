@@ -73,6 +73,7 @@ def in_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return compared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", plugins.TASKS.names())
 def test_where_batches_end_changes_nothing(task: str, in_both: Any, tiny_base: Path) -> None:
     rows, columns = task_rows(task, sentences(150))
@@ -97,6 +98,7 @@ def test_the_findings_on_duplicates_say_what_becomes_of_them(duplicates: str, fa
     assert len(features) == (60 if duplicates == "drop" else 62)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "oversample", "undersample"])
 def test_nor_does_it_change_what_is_balanced_grouped_and_left_out(balance: str, in_both: Any) -> None:
     rows: Rows = [

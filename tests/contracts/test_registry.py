@@ -210,6 +210,7 @@ def told(ask: Callable[..., Any], *given: Any) -> Any:
         return type(error), error.cause, error.remedy
 
 
+@pytest.mark.slow
 def test_read_without_mlflow_it_says_the_same(
     kept: Tracking, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,6 +268,7 @@ def test_the_half_of_a_commit_that_a_killed_process_left_is_undone(tracking: Tra
     assert registry is not None and version_of(registry, f"models:/{NAME}@challenger") == version
 
 
+@pytest.mark.slow
 def test_located_without_mlflow_where_the_files_are_at_hand(
     kept: Tracking, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +502,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_pyfunc_where_only_its_requirements_are(tracking: Tracking, model_folder: Path, tmp_path: Path) -> None:
     version = register(tracking, model_folder, tracking.start("demo", "first", {}))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "MLFLOW" not in name}

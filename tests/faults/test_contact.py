@@ -70,6 +70,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "allowed"),
     [
@@ -199,6 +200,7 @@ def stopped(folder: Path, mlflow: Path, function: str, number: signal.Signals) -
     return process.returncode, stdout, stderr, log.read_text()
 
 
+@pytest.mark.slow
 def test_without_a_terminal_long_work_prints_lines_and_ctrl_c_ends_native_code(
     tmp_path: Path, mlflow_template: Path
 ) -> None:
@@ -214,6 +216,7 @@ def test_without_a_terminal_long_work_prints_lines_and_ctrl_c_ends_native_code(
     assert re.search(f"INFO {line}", log, re.MULTILINE), log
 
 
+@pytest.mark.slow
 def test_sigterm_is_noted_in_the_log_and_told_as_json(tmp_path: Path, mlflow_template: Path) -> None:
     code, stdout, stderr, log = stopped(tmp_path, mlflow_template, "opened", signal.SIGTERM)
     assert code == 143, stderr

@@ -614,6 +614,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_workers_that_die_and_workers_that_stop(greeter: Path, tmp_path: Path) -> None:
     import psutil
 

@@ -76,6 +76,7 @@ def fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
+@pytest.mark.slow
 def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call) -> None:
     fill(disk)
     for arguments in READS:
@@ -92,6 +93,7 @@ def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call
     assert call(*READS[0]).json["rows"] == [{"n": 60}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 3 << 20])
 def test_a_full_disk_shows_no_backtrace(disk: Path, free: int) -> None:
     fill(disk)
@@ -177,6 +179,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_a_workspace_lies_where_it_is_put(
     tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
@@ -200,6 +203,7 @@ def test_a_workspace_lies_where_it_is_put(
     assert {path.name for path in folder.iterdir()} == {".lakewright", "m.csv", "project.yml"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_workspace_that_would_lie_elsewhere_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
@@ -355,6 +359,7 @@ def delta(project: Path, table: str = "t") -> DeltaTable:
     return DeltaTable(str(project.parent / ".lakewright" / "tables" / "main" / "h" / table))
 
 
+@pytest.mark.slow
 def test_a_version_whose_files_are_gone(project: Path, call: Call) -> None:
     assert call("run").code == 0
     model = "models:/main.h.t@champion"

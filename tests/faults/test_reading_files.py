@@ -862,6 +862,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head", "piece", "tail"),
     [

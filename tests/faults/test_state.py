@@ -50,6 +50,7 @@ def rows_of(call: Call, table: str = T) -> int:
     return len(call("sql", f"select * from {table}", "--json").json["rows"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "stage", "how"), [("t", "ingest", zeros), ("t_features", "prepare", without_footer)])
 def test_a_damaged_file_of_the_same_size_is_written_anew(
     table: str, stage: str, how: Any, ran: Path, call: Call
@@ -218,6 +219,7 @@ def test_a_timer_is_not_written_over_by_another_command(
 # Workspaces that are moved -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["moved", "copied"])
 def test_a_workspace_works_where_it_was_moved_to(
     left: str, ran_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call

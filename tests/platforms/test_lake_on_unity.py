@@ -61,6 +61,7 @@ def of_another(unity: Unity, guarded: Guarded, name: str = "main.health.visits",
 # Where tables lie --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_new_table_is_an_external_one_under_the_lake(lake: Lake, unity: Unity) -> None:
     rows = pa.table(
         {"id": [1], "price": pa.array(["1.50"]).cast(pa.decimal128(10, 2)), "seen": pa.array([0], pa.timestamp("us"))}

@@ -261,6 +261,7 @@ def test_without_a_table_both_ways_are_named(tmp_path: Path, call: Call, monkeyp
     assert "--model models:/NAME@champion --input catalog.schema.table" in ended.err and "target.score" in ended.err
 
 
+@pytest.mark.slow
 def test_a_stage_scores_whatever_the_target(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a platform's machine does: the champion of the project, and every option of the profile."""
     project = write_linear_project(tmp_path)

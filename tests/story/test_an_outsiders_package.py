@@ -88,10 +88,12 @@ def test_it_is_trained_gated_registered_and_skipped_when_run_again(farm: Farm, r
     assert len(again) == 6 and {stage["action"] for stage in again} == {"skip"}, again
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_not_reached_refuses_it(farm: Farm, run: Any) -> None:
     assert "within_a_tenth" in farm.ask("run", "project.yml", "--set", "gate.minimum.within_a_tenth=1", code=3)
 
 
+@pytest.mark.slow
 def test_it_is_tuned_by_workers_of_its_own(farm: Farm, run: Any) -> None:
     tune = "tune={trials: 4, sampler: grid, space: {prepare.recipe.squares.scale: {choice: [1, 5, 20]}}}"
     found = farm.json("tune", "project.yml", "--profile", "shared", "--set", tune)
@@ -100,6 +102,7 @@ def test_it_is_tuned_by_workers_of_its_own(farm: Farm, run: Any) -> None:
     assert [trial["status"] for trial in found["trials"]] == ["ok"] * 3, found
 
 
+@pytest.mark.slow
 def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path: Path) -> None:
     with serving("models:/main.orchard.apples@champion", folder=farm.folder) as server:
         rows = [{"age": 10, "height": 4}, {"age": None, "height": None}]
@@ -165,6 +168,7 @@ def package(tmp_path: Path) -> Path:
     return shutil.copytree(PACKAGE, tmp_path / "theirs", ignore=shutil.ignore_patterns("__pycache__"))
 
 
+@pytest.mark.slow
 def test_it_passes_the_suites_of_lakewright(package: Path) -> None:
     done = own_tests(package, "")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -30,6 +30,7 @@ def outcomes(home: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in home.glob("units/*/*/outcome.json")}
 
 
+@pytest.mark.slow
 def test_it_finds_a_model_and_leaves_an_ordinary_project(classes_search: Ended) -> None:
     found = classes_search.json
     assert [each["learner"] for each in sorted(found["candidates"], key=lambda each: each["number"])] == [
@@ -51,6 +52,7 @@ def test_it_finds_a_model_and_leaves_an_ordinary_project(classes_search: Ended) 
     assert "✓ prepare" in classes_search.err and "✓ automl" in classes_search.err
 
 
+@pytest.mark.slow
 def test_run_again_it_computes_nothing_again(classes_search: Ended) -> None:
     before = outcomes(classes_search.home)
     again = call_in(
@@ -81,6 +83,7 @@ def test_best_yml_gives_the_same_predictions_from_the_rows(classes_search: Ended
         assert one["probabilities"]["yes"] == pytest.approx(other["probabilities"]["yes"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_any_candidate_is_registered_by_one_command(classes_search: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
     found = classes_search.json
     recommended = {member["candidate"] for member in found["members"]}
@@ -123,6 +126,7 @@ def until(folder: Path, count: int, process: subprocess.Popen[str]) -> dict[Path
     return done
 
 
+@pytest.mark.slow
 def test_after_kill_9_it_goes_on_and_computes_nothing_twice(tmp_path: Path) -> None:
     more = ("--trials", "4", "--minutes", "6", "--set", "evaluate.resamples=100")
     process = start(tmp_path, *more)
@@ -232,6 +236,7 @@ def test_groups_rare_classes_and_texts(texts_search: Ended) -> None:
     assert joined.groupby("shop")["fold"].nunique().max() == 1
 
 
+@pytest.mark.slow
 def test_a_split_by_time_has_one_fold_and_python_has_databricks_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +376,7 @@ def test_forecasts_and_other_objects_are_refused() -> None:
         automl.regress({"a": [1]}, target_col="a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "label", "more", "code", "cause"),
     [
@@ -398,6 +404,7 @@ def test_wrong_input_is_clear(
     assert "→" in ended.err and "Traceback" not in ended.err and "should not happen" not in ended.err
 
 
+@pytest.mark.slow
 def test_ten_rows_give_a_model_or_a_reason(tmp_path: Path) -> None:
     table = without(rows(10), ["price", "size", "shop"]).assign(good=["yes", "no"] * 5)
     table.to_csv(tmp_path / "ten.csv", index=False)

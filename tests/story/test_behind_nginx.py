@@ -152,6 +152,7 @@ def test_nginx_has_nothing_to_say_about_its_configuration(tmp_path: Path) -> Non
         assert "[warn]" not in (nginx.folder / "error.log").read_text()
 
 
+@pytest.mark.slow
 def test_requests_take_turns(two: tuple[Proxy, list[int]]) -> None:
     nginx, ports = two
     before = len(nginx.log())
@@ -268,6 +269,7 @@ def test_a_draining_server_costs_no_request(two: tuple[Proxy, list[int]], tmp_pa
         assert 1 <= len(asked) <= 3  # after which it is left alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_a_server_that_goes_costs_no_request(
     two: tuple[Proxy, list[int]], greeter: Path, tmp_path: Path, end: signal.Signals

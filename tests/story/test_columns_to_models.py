@@ -214,6 +214,7 @@ def test_a_derived_input_is_computed_by_predictions_too(here: Path) -> None:
         assert "data.columns" in caught.value.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["trees", "forest", "xgboost", "linear"])
 def test_what_a_house_costs(here: Path, learner: str) -> None:
     """A number with its interval; the same over a predictor, a table of predictions and JSON."""
@@ -247,6 +248,7 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
     assert "champion" in lw.models()[0].aliases
 
 
+@pytest.mark.slow
 def test_a_threshold_by_what_errors_cost(here: Path) -> None:
     """It is chosen on validation, the report gives the line to write, and with it predictions and metrics follow."""
     file = project(here, "sold", "classification", "sold", "trees")
@@ -308,6 +310,7 @@ def test_costs_of_no_two_classes_are_refused_before_the_test_rows_are_read(here:
     assert not ledger.exists() or not list(ledger.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["trees", "linear"])
 def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPatch, learner: str) -> None:
     """As many as are requested, the same as `predict` gives; a kill, another number and a model without any."""

@@ -53,6 +53,7 @@ SMALL: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [False, True])
 def test_one_network_predicts_the_mean_and_every_member_is_told(
     number: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +76,7 @@ def test_one_network_predicts_the_mean_and_every_member_is_told(
         assert (high["label"], low["label"]) == ("high", "low")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_members_that_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_settings_that_mean_nothing_are_refused(
         lw.plan(project(tmp_path, train))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [[1, 0], [1, 1], [0, 1], None])
 def test_a_member_that_alone_reads_the_text_may_have_any_weight(
     weights: list[int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

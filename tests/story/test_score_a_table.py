@@ -72,6 +72,7 @@ def predictions(lake: Lake, table: str = OUTPUT) -> list[dict[str, Any]]:
     return sorted(lake.read(lake.version(table)).to_pylist(), key=lambda row: str(row["record_id"]))
 
 
+@pytest.mark.slow
 def test_what_is_predicted_together_hangs_on_the_table_alone(
     lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +376,7 @@ lw.score({model!r}, {input!r}, full={full}, id="id", keep=["place"], commit_rows
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [True, False])
 def test_a_killed_scoring_goes_on_with_its_own_columns_alone(lake: Lake, trained: Path, full: bool) -> None:
     """With others, half of the table would come from one column of the input and half from another."""

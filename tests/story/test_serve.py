@@ -227,6 +227,7 @@ def test_a_server_imports_no_torch_no_transformers_no_mlflow(server: Server) -> 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_it_answers_what_it_took_before_it_stops(greeter: Path, tmp_path: Path) -> None:
     long = {"texts": ["good morning to you all " * 2000] * 150}  # a second and more, for a busy machine
     with serving(greeter, "--set", "cache_rows=0", "--set", "queue_seconds=60", folder=tmp_path) as server:
@@ -300,6 +301,7 @@ def version_of(server: Server) -> str:
     return str(server.ask("POST", "/predict", {"texts": ["good night"]}).json["model_version"])
 
 
+@pytest.mark.slow
 def test_it_follows_the_alias_and_nobody_notices(
     registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
 ) -> None:
@@ -339,6 +341,7 @@ def digest_folder(tmp_path: Path, weight: float) -> str:
     return (tmp_path / f"greeter-{weight}").name
 
 
+@pytest.mark.slow
 def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
     registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
 ) -> None:
@@ -363,6 +366,7 @@ def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
         assert version_of(server) == "1"
 
 
+@pytest.mark.slow
 def test_it_starts_while_the_registry_is_down(
     registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
 ) -> None:
@@ -448,6 +452,7 @@ def test_keys(greeter: Path, tmp_path: Path, lakewright: Callable[..., Completed
         assert key not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_tokens_of_an_identity_provider(greeter: Path, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -497,6 +502,7 @@ def test_none_is_allowed_unless_told(server: Server) -> None:
 # -- the log of requests, workers, what cannot be ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_log_of_requests(greeter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -529,6 +535,7 @@ def test_workers_share_the_port(greeter: Path, tmp_path: Path) -> None:
     assert server.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_one_who_started_them(greeter: Path, tmp_path: Path) -> None:
     with serving(greeter, "--workers", "2", folder=tmp_path) as server:
         server.process.kill()
@@ -544,6 +551,7 @@ def answers(server: Server) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

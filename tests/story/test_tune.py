@@ -124,6 +124,7 @@ def test_a_run_is_as_before_with_a_section_tune(tuned: Path, call: Call) -> None
     assert lw.load_project(tuned, ["tune.trials=3"]).digest == digest
 
 
+@pytest.mark.slow
 def test_a_learner_of_its_own_in_each_branch(tuned: Path, call: Call) -> None:
     path = tuned.parent / "branches.yml"
     values = yaml.safe_load(tuned.read_text())
@@ -313,6 +314,7 @@ def test_a_grid_is_searched(ran: Path, call: Call) -> None:
     assert values == [(10.0, 1000), (0.1, 3), (0.1, 100), (1, 3), (1, 100)]
 
 
+@pytest.mark.slow
 def test_an_encoder_is_measured_at_each_epoch(project: Path, call: Call) -> None:
     with_tune(project, trials=2, prune="median", space={"train.learning_rate": {"loguniform": [1e-3, 1e-2]}})
     found = searched(call, "--set", "train.num_train_epochs=3")
@@ -352,6 +354,7 @@ def test_from_python(tuned: Path) -> None:
     assert found.ranked[0] == found.best
 
 
+@pytest.mark.slow
 def test_a_folder_that_a_run_names_stays(tuned: Path, call: Call) -> None:
     """The second-best trial is run and registered; a search that goes on leaves its model alone."""
     first = searched(call, "--set", "tune.keep=6")
@@ -483,6 +486,7 @@ def disk(tmp_path: Path, ran_once: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_and_nothing_is_lost(disk: Path, call: Call) -> None:
     with_tune(disk / "project.yml", trials=7, space=SLOW)
     first = searched(call, "--set", "tune.trials=3")
@@ -548,6 +552,7 @@ def columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_template: Pa
     return tmp_path / "project.yml"
 
 
+@pytest.mark.slow
 def test_a_project_of_columns(columns: Path, call: Call) -> None:
     space = {"train.num_leaves": {"quniform": [4, 16, 4]}, "train.learning_rate": {"loguniform": [0.01, 0.3]}}
     with_tune(columns, trials=5, space=space)
@@ -558,6 +563,7 @@ def test_a_project_of_columns(columns: Path, call: Call) -> None:
     assert found["verdict"]["sentence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prune", "why"), [("median", "half of 4 earlier trainings"), ("hyperband", "the 6th of 6, and 2 go on")]
 )
@@ -578,6 +584,7 @@ def test_a_training_far_behind_is_ended_early(columns: Path, call: Call, prune: 
     assert searched(call) == found
 
 
+@pytest.mark.slow
 def test_a_trial_whose_folds_are_worse_ends_after_the_fourth(ran: Path, call: Call) -> None:
     metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [1e8, 10, 1]}}
     with_tune(ran, sampler="grid", prune="wilcoxon", metric=metric, space=space)
@@ -598,6 +605,7 @@ def test_errors_are_raised_from_python(ran: Path) -> None:
         lw.tune.search(write_linear_project(ran.parent / "none").parent / "nothing.yml")
 
 
+@pytest.mark.slow
 def test_a_small_space_is_tried_once_and_the_end_is_told(ran: Path, call: Call) -> None:
     space = {"train.C": {"choice": [0.1, 10]}, "train.max_iter": {"choice": [30, 1000]}}
     with_tune(ran, metric={"name": "macro_f1", "folds": 2}, trials=30, space=space)

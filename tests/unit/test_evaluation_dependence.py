@@ -114,6 +114,7 @@ def curve(kind: str, values: list[float | str], classes: Sequence[str] = ("",), 
     return Dependence(input=f"$the {kind}$ <&>", kind=kind, values=values, means=means, rows=7)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.0, 1e300])
 @pytest.mark.parametrize("classes", [("",), ("yes",), ("$a$", "b <&>", "c", "d", "e", "f")])
 def test_the_page_shows_them(tmp_path: Path, classes: Sequence[str], scale: float) -> None:

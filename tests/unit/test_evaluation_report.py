@@ -473,6 +473,7 @@ def test_groups_keep_equal_values_together_and_lose_no_row() -> None:
     assert groups_of(np.array([])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows, scale", [(1, 1e300), (1, 5e-324), (30, 1e-300), (2000, 1e300), (2000, 5e-324)])
 def test_the_page_and_pictures_of_numbers_of_any_size(tmp_path: Path, rows: int, scale: float) -> None:
     random = np.random.default_rng(0)

@@ -301,6 +301,7 @@ def test_common_words_are_labelled_only_where_linked(every_sentence: list[dict[s
     assert len(at) > 100 > 10 * len(labelled) > 0
 
 
+@pytest.mark.slow
 def test_the_draw_of_sentences_is_not_trivial_and_stays_as_it_is(every_sentence: list[dict[str, Any]]) -> None:
     drawn = list(attack_source.rows())
     assert len(drawn) == 4000

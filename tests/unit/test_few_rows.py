@@ -338,6 +338,7 @@ def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_p
         assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrastive", ["never", "auto"])
 def test_a_killed_training_with_rows_without_labels_goes_on_to_the_same_model(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contrastive: str

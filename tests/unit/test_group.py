@@ -136,6 +136,7 @@ def gradients(base: Path, folder: Path, kind: str, group: Group) -> tuple[float,
 KINDS = ["class", "number", "vector"]
 
 
+@pytest.mark.slow
 def test_gradients_add_up_to_those_of_one(tiny_base: Path, tmp_path: Path) -> None:
     """Of each kind of loss, the last of which compares the rows of a batch with each other."""
 
@@ -150,6 +151,7 @@ def test_gradients_add_up_to_those_of_one(tiny_base: Path, tmp_path: Path) -> No
         assert (found - expected).norm() <= 1e-6 * expected.norm()
 
 
+@pytest.mark.slow
 def test_two_train_as_one(tiny_base: Path, tmp_path: Path) -> None:
     """Forty steps: every loss, and every metric of validation. The weights of so small a network, in which Adam makes
     steps of noise where a gradient is next to nothing, are further apart than those of a real one (below)."""

@@ -56,6 +56,7 @@ def test_four_lines_find_a_known_minimum(workers: int) -> None:
     assert found.loss == min(trial.loss for trial in found.trials if trial.loss is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["tpe", "random"])
 def test_the_trials_do_not_depend_on_the_number_of_processes(algo: str) -> None:
     one = quiet(bowl, SPACE, algo=algo, max_evals=30, max_queue_len=3)
@@ -132,6 +133,7 @@ minimize(slow, SPACE, max_evals=24, max_queue_len=3, workers=int(sys.argv[1]), f
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_kill_loses_only_the_trials_under_way(workers: int, tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "search"

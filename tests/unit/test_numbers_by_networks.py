@@ -213,6 +213,7 @@ def _int8_is_faster(entries: Sequence[Any], training: object) -> dict[Any, dict[
     return dict.fromkeys(serving.USES, times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("learner", "quantize"), [("embedding", "auto"), ("embedding", "static"), ("encoder", "static")]
 )

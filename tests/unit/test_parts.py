@@ -192,6 +192,7 @@ def test_each_row_is_in_one_part_and_windows_begin_at_the_same_rows(
     assert read == ids[begin:]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     counts=st.lists(st.integers(1, 9), max_size=3),

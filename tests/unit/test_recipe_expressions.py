@@ -143,6 +143,7 @@ ONCE = {name: LEAVES[name] | each for name, each in grown(LEAVES).items()}
 TWICE = grown(ONCE)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(columns=st.fixed_dictionaries({name: TWICE[name] for name in ("number", "text", "truth")}), values=VALUES)
 def test_any_expression_is_the_same_in_sql(columns: dict[str, str], values: dict[str, Any]) -> None:

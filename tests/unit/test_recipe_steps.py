@@ -135,6 +135,7 @@ def test_sql_of_any_numbers(name: str, more: dict[str, Any], train: list[Any], v
     assert_sql_agrees(step, {"a": values}, {"a": "number"}, ulps=2 if name == "log" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "more"), CATEGORICAL, ids=str)
 @FEW
 @given(train=CATEGORIES, values=CATEGORIES)

@@ -309,6 +309,7 @@ class TestApproximate:
         assert find(workspace, Words(), appended, "old dog", k=500).hits[0].row["text"] == "old dog"
         assert len(list((workspace.folder / "indexes").iterdir())) == 2
 
+    @pytest.mark.slow
     def test_recall_of_the_nearest_ten(self, tmp_path: Path) -> None:
         """50,000 vectors around 500 centres in 48 dimensions, laid into 128: as embeddings of real texts lie."""
         draw = np.random.default_rng(0)

@@ -210,6 +210,7 @@ def test_settings_of_the_command_line_are_in_every_step(tmp_path: Path) -> None:
             assert component["inputs"]["Seed"]["default"] == 7
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_sdk_and_no_credentials(tmp_path: Path) -> None:
     for name, text in {
         "project.yml": ROOT / "examples/banking77/project.yml",

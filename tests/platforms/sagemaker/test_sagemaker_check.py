@@ -139,6 +139,7 @@ def test_a_setting_that_is_none_is_refused_as_the_profile_is_read(change: dict[s
     assert re.search(r"profiles\.yml:\d+", str(refused.value)) and told in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_deployment_with_an_error_is_not_sent_and_a_dry_run_needs_no_boto3(
     folder: Path, lakewright: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

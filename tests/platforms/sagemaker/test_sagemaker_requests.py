@@ -331,6 +331,7 @@ def test_variants_of_one_version_share_its_model(banking77: Path) -> None:
     assert [request.operation for request in made].count("sagemaker.create_model") == 1
 
 
+@pytest.mark.slow
 def test_what_is_of_another_project_is_left_alone(
     banking77: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
