@@ -8,20 +8,7 @@ import typer
 
 from lakewright.cli.app import AsJson, ProfileName
 from lakewright.cli.features import Table, features
-from lakewright.cli.show import print_json, print_rows, visible
-
-
-@features.command("published", epilog="Example: lakewright features published main.shop.daily --profile prod")
-def show_published(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show how far SageMaker Feature Store holds what is known now."""
-    from lakewright import features as of_lake
-
-    standing = of_lake.published(table, profile=profile).as_json()
-    if as_json:
-        print_json(standing)
-        return
-    for name, value in standing.items():
-        print(visible(f"{name}: {'' if value is None else value}"))
+from lakewright.cli.show import print_json, print_rows
 
 
 @features.command(

@@ -225,17 +225,30 @@ def show_definition(table: Table, profile: ProfileName = None, as_json: AsJson =
 
 
 @features.command("status", epilog="Example: lakewright features status main.shop.daily")
-def show_status(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
+def show_status(
+    table: Table,
+    of: Annotated[
+        Literal["sagemaker"] | None,
+        typer.Option(help="how far SageMaker Feature Store, of the profile's target, holds it, online and offline"),
+    ] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what a feature table holds, and what is missing."""
     from lakewright import features as of_lake
 
-    standing = of_lake.status(table, profile=profile).as_json()
+    if of is None:
+        standing = of_lake.status(table, profile=profile).as_json()
+    else:
+        standing = of_lake.published(table, profile=profile).as_json()
     if as_json:
         print_json(standing)
         return
     for name, value in standing.items():
-        if name not in ("missing", "online", "findings"):
+        if name not in ("missing", "findings") and not isinstance(value, dict):
             print(visible(f"{name}: {'' if value is None else value}"))
+    if of is not None:
+        return
     if (online := standing["online"]) is not None:
         print(f"online: version {online['version']}, {online['entries']:,} keys, as of {online['as_of']}")
     print_rows(

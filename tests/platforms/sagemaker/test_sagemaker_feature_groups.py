@@ -257,5 +257,5 @@ def test_killed_it_goes_on_where_it_was(store: FeatureStore, lakewright: Lakewri
     published = json.loads(told.stdout)
     assert 0 < published["there"] < 900 and published["there"] + published["new"] == published["records"] == 900
     assert len(store.online[GROUP]) == len(store.offline[GROUP]) == 900
-    shown = lakewright("features", "published", TABLE)
+    shown = lakewright("features", "status", TABLE, "--of", "sagemaker")
     assert "online: 900" in shown.stdout and "offline: 900" in shown.stdout
