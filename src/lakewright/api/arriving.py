@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lakewright.api.places import located, opened, opener
 from lakewright.api.predictions import score
@@ -53,12 +54,30 @@ def ingest_arriving(
 
 
 def score_arriving(
-    model: str | Path, input: str, output: str | None = None, *, every: float = EVERY, **options: Any
+    model: str | Path,
+    input: str,
+    output: str | None = None,
+    *,
+    every: float = EVERY,
+    columns: Mapping[str, str] = {},
+    id: str | None = None,
+    keep: Sequence[str] = (),
+    least_confidence: float = 0.0,
+    probabilities: bool = True,
+    explain: int = 0,
+    commit_rows: int | None = None,
+    runtime: str = "auto",
+    profile: str | None = None,
 ) -> Iterator[Scored]:
-    """As `score`, again and again: whenever the table has a new version, at a look `every` so many seconds. `options`
-    are those of `score`. It ends by an error, or when you leave the loop."""
-    lake = opened(options.get("profile")).lake
-    return _arriving(lambda: lake.version(input).version, lambda: score(model, input, output, **options), every)
+    """As `score`, again and again: whenever the table has a new version, at a look `every` so many seconds. It ends by
+    an error, or when you leave the loop."""
+    lake = opened(profile).lake
+    scored = partial(
+        score, model, input, output,
+        columns=columns, id=id, keep=keep, least_confidence=least_confidence, probabilities=probabilities,
+        explain=explain, commit_rows=commit_rows, runtime=runtime, profile=profile,
+    )  # fmt: skip
+    return _arriving(lambda: lake.version(input).version, scored, every)
 
 
 def _arriving(look: Callable[[], object], act: Callable[[], R], every: float) -> Iterator[R]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from lakewright.errors import UsageError
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
-    from lakewright.model.predictor import Predictor
     from lakewright.service.scoring import Scored
     from lakewright.service.search import SearchResult
     from lakewright.targets import Execution
@@ -33,33 +32,16 @@ def predict(
     `unknown` of the prediction names those that it does not have. Raises UsageError if the model has no reasons.
     """
     from lakewright.api.registry import load
+    from lakewright.data.features.online.lookups import completing, noting
+    from lakewright.model.folder import lookups_of
 
     predictor = load(model, profile=profile, runtime=runtime)
-    completed, unknown = by_key(predictor, profile)(list(rows))
+    complete = completing(lookups_of(predictor.folder), predictor.task.inputs, lambda: opened(profile).online())
+    completed, unknown = complete(list(rows))
     predictions = predictor.predict(completed)
     if explain:
         predictions = predictor.explain(completed, predictions, explain)
     return noting(unknown, predictions)
-
-
-def noting(unknown: Mapping[int, list[str]], predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The predictions, each with the inputs of its row that no feature table knew."""
-    return [{**each, "unknown": unknown[at]} if at in unknown else each for at, each in enumerate(predictions)]
-
-
-def by_key(
-    predictor: Predictor, profile: str | None
-) -> Callable[[list[Any]], tuple[list[Any], Mapping[int, list[str]]]]:
-    """A function that completes rows by the feature values of their keys, from the profile's online store; it also
-    returns which inputs of which row the store lacks. Of a model that looks nothing up, the rows as they are."""
-    from lakewright.model.folder import lookups_of
-
-    described, inputs = lookups_of(predictor.folder), predictor.task.inputs
-    if not described:
-        return lambda rows: (rows, {})
-    from lakewright.data.features.online.lookups import Lookups, lookups_in
-
-    return Lookups(lookups_in(described, inputs), opened(profile).online(), inputs).completed
 
 
 def score(

@@ -43,12 +43,15 @@ def predict(
     With --json, print one object with all of them.
     """
     from lakewright import api
-    from lakewright.api.predictions import by_key, noting
+    from lakewright.api.places import opened
+    from lakewright.data.features.online.lookups import completing, noting
+    from lakewright.model.folder import lookups_of
 
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
-    inputs, complete = predictor.task.inputs, by_key(predictor, profile)
+    inputs = predictor.task.inputs
+    complete = completing(lookups_of(predictor.folder), inputs, lambda: opened(profile).online())
     place = "argument" if rows else "stdin line"
     lines = enumerate(_utf8(rows or _stdin(), place), start=1)
     parsed = ((number - 1, _row(line, inputs, f"{place} {number}")) for number, line in lines)
