@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlencode
 
 import pyarrow as pa
 
+from lakewright.data.databases import AGAIN
 from lakewright.data.databases.address import Address
-from lakewright.data.databases.types import Column, Read, as_declared, cannot_be_read, schema_of, selected
+from lakewright.data.databases.types import (
+    Column,
+    Read,
+    as_declared,
+    cannot_be_read,
+    nested_as_json,
+    schema_of,
+    selected,
+)
 from lakewright.errors import Busy, DataError, LakewrightError, MissingPackage, NoStore, NotFound
 
 # As the server sends them; any other type is read as the text that the server writes.
@@ -29,6 +38,20 @@ _EXACT = {
     "time": pa.time64("us"),
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
+}
+_WRITTEN = {
+    pa.bool_(): "boolean",
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.binary(): "bytea",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp without time zone",
+    pa.timestamp("us", "UTC"): "timestamp with time zone",
 }
 _TIMES = ("date", "timestamp", "timestamptz")
 _AS_TEXT = {"TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "bytea_output": "hex"}
@@ -97,7 +120,7 @@ class PostgreSQL:
 
     def read(
         self, rows: str, columns: Sequence[Column], order_by: Sequence[str]
-    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
         reads = [self._read(column) for column in columns]
         schema = schema_of(reads, self._survey(rows, reads))
         names = selected(reads, [self.quoted(read.name) for read in reads])
@@ -127,10 +150,37 @@ class PostgreSQL:
             cursor.execute(statement, values or None)
             return int(cursor.rowcount)
 
-    def bring(self, table: str, rows: pa.Table) -> None:
-        """The rows as a temporary table."""
+    def place(self, number: int) -> str:
+        return f"${number}"
+
+    def columns(self, table: Sequence[str]) -> dict[str, str]:
+        of_table = "from information_schema.columns where table_schema = $1 and table_name = $2"
+        return dict(
+            self.rows(f"select column_name::text, data_type::text {of_table} order by ordinal_position", *table)
+        )
+
+    def declared(self, schema: pa.Schema, *key: str) -> dict[str, str]:
+        return {field.name: _written_as(field.type) for field in schema}
+
+    def create(self, table: Sequence[str], schema: pa.Schema, *key: str) -> None:
+        columns = ", ".join(f"{self.quoted(name)} {kind}" for name, kind in self.declared(schema).items())
+        self.change(f"create table {self.quoted(*table)} ({columns}, primary key ({', '.join(map(self.quoted, key))}))")
+
+    def upsert(self, table: Sequence[str], rows: pa.Table, *key: str) -> int:
         with self._cursor() as cursor, self._explained():
-            cursor.adbc_ingest(table, rows, mode="create", temporary=True)
+            cursor.adbc_ingest("lakewright_rows", nested_as_json(rows), mode="create", temporary=True)
+        keys = ", ".join(map(self.quoted, key))
+        ((there,),) = self.rows(f"select count(*) from {self.quoted(*table)} join lakewright_rows using ({keys})")
+        names = ", ".join(map(self.quoted, rows.schema.names))
+        declared = self.declared(rows.schema).items()
+        values = ", ".join(f"{self.quoted(name)}::{kind}" for name, kind in declared)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in map(self.quoted, rows.schema.names))
+        self.change(
+            f"insert into {self.quoted(*table)} ({names}) select {values} from lakewright_rows "
+            f"on conflict ({keys}) do update set {changes}"
+        )
+        self.change("drop table lakewright_rows")
+        return int(there)
 
     def commit(self) -> None:
         with self._explained():
@@ -151,7 +201,7 @@ class PostgreSQL:
         settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _AS_TEXT.items())
         self.rows(f"select {settings}")
 
-    def _stream(self, statement: str, *values: Any) -> Iterator[pa.RecordBatch]:
+    def _stream(self, statement: str, *values: Any) -> Generator[pa.RecordBatch, None, None]:
         with self._cursor() as cursor, self._explained():
             cursor.execute(statement, values or None)
             yield from cursor.fetch_record_batch()
@@ -202,14 +252,14 @@ class PostgreSQL:
 
         try:
             yield
-        except Error as failure:
+        except (Error, OSError, pa.ArrowException) as failure:  # the last two are those of a stream that breaks off
             raise self._error(str(failure), getattr(failure, "sqlstate", None) or "", rows) from None
 
     def _error(self, text: str, state: str, rows: str) -> LakewrightError:
         if self._password:
             text = text.replace(self._password, "***").replace(quote(self._password, safe=""), "***")
         server, why = f"{self.address.kind}://{self.address.server}", _message(text)
-        if "password" in text.lower() and "connect" in text or state.startswith("28"):
+        if ("password" in text.lower() and "connect" in text) or state.startswith("28"):
             return DataError(
                 f"{server} refuses the user: {why}",
                 f"write the user into the address and the password into profiles.yml: "
@@ -218,13 +268,13 @@ class PostgreSQL:
         if state.startswith(_LOST) or _LOST_TEXT.search(text):
             return NoStore(
                 f"the database {server} does not answer: {why}",
-                "check that it runs, and the address; then run the command again: it goes on where it stopped",
+                AGAIN,
             )
         if state == "42P01":
             return NotFound(f"{self.address}: {why}", "name the table as SCHEMA.TABLE, as it is spelled there")
         if state in ("40001", "40P01", "23505", "55P03"):
             return Busy(f"another process wrote to {self.address} at the same time: {why}", "run the command again")
-        if rows.startswith("(") and state.startswith("42"):
+        if rows.startswith("(") and state.startswith(("42", "0A")):
             return DataError(
                 f"the server refuses data.options.query: {why}", "correct it; it is one statement, select … from …"
             )
@@ -240,6 +290,10 @@ def _column(field: pa.Field) -> Column:
         return Column(field.name, kind)
     scale = (modifier & 0x7FF) - ((modifier & 0x400) << 1)  # eleven bits, of which one is its sign
     return Column(field.name, kind, (modifier >> 16 & 0xFFFF, scale))
+
+
+def _written_as(kind: pa.DataType) -> str:
+    return "numeric" if pa.types.is_decimal(kind) else _WRITTEN.get(kind, "jsonb")
 
 
 def _literal(text: str) -> str:

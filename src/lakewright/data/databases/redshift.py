@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ class Redshift(PostgreSQL):
 
     def read(
         self, rows: str, columns: Sequence[Column], order_by: Sequence[str]
-    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch, None, None]]:
         if not order_by:
             raise UsageError(
                 f"{self.address} is read in pages, and no column orders its rows",
@@ -50,7 +50,7 @@ class Redshift(PostgreSQL):
             )
         return super().state(rows, columns, changed)
 
-    def _pages(self, rows: str, reads: Sequence[Read], key: str) -> Iterator[pa.RecordBatch]:
+    def _pages(self, rows: str, reads: Sequence[Read], key: str) -> Generator[pa.RecordBatch, None, None]:
         names = selected(reads, [self.quoted(read.name) for read in reads])
         ordered = f"order by {self.quoted(key)} limit {PAGE}"
         last: tuple[Any, ...] = ()

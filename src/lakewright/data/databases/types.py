@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -57,8 +59,21 @@ def cannot_be_read(column: str, what: str, count: int | None) -> DataError:
     )
 
 
-def as_declared(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def as_declared(
+    batches: Generator[pa.RecordBatch, None, None], schema: pa.Schema
+) -> Generator[pa.RecordBatch, None, None]:
     """The batches in the types of the schema, which their texts are cast to. Raises DataError, which names the
     column."""
-    for batch in batches:
-        yield cast(pa.RecordBatch.from_arrays(batch.columns, names=schema.names), schema)
+    with closing(batches):
+        for batch in batches:
+            yield cast(pa.RecordBatch.from_arrays(batch.columns, names=schema.names), schema)
+
+
+def nested_as_json(rows: pa.Table) -> pa.Table:
+    """Lists, maps and structures as texts of JSON."""
+    for place, each in enumerate(rows.schema):
+        if pa.types.is_nested(each.type):
+            values = rows.column(place).to_pylist(maps_as_pydicts="strict")
+            texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
+            rows = rows.set_column(place, each.name, pa.array(texts, pa.string()))
+    return rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +115,8 @@ class _Chosen:
         return [] if self.query is not None else database.key(self.address.table)
 
 
-def _closing(database: Database, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with database:
+def _closing(database: Database, batches: Generator[pa.RecordBatch, None, None]) -> Iterator[pa.RecordBatch]:
+    with database, closing(batches):
         yield from batches
 
 
