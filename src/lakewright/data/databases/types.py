@@ -66,7 +66,14 @@ def as_declared(
     column."""
     with closing(batches):
         for batch in batches:
-            yield cast(pa.RecordBatch.from_arrays(batch.columns, names=schema.names), schema)
+            columns = [_wide(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
+            yield cast(pa.RecordBatch.from_arrays(columns, names=schema.names), schema)
+
+
+def _wide(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Texts of decimals as wider ones: Arrow's cast of a text with more than 38 digits gives another number."""
+    is_text = pa.types.is_string(column.type) and pa.types.is_decimal(kind)
+    return column.cast(pa.decimal256(76, kind.scale)) if is_text else column
 
 
 def nested_as_json(rows: pa.Table) -> pa.Table:
