@@ -128,10 +128,9 @@ def test_rows_are_those_of_one_moment(fresh: Server, kind: str, monkeypatch: pyt
     if kind == "redshift":
         fresh.sql("alter role tester set default_transaction_isolation = 'repeatable read'")
     monkeypatch.setattr(redshift, "PAGE", 30_000)
-    monkeypatch.setenv("REDSHIFT_PASSWORD", PASSWORD)
     source, uri = open_source(f"{fresh.database}/public.orders".replace("postgresql", kind), None, {}, Path())
     read = list[int]()
-    for batch in source.open(uri, {"order_by": "id"}, fresh.secrets):
+    for batch in source.open(uri, {"order_by": "id"}, {**fresh.secrets, "REDSHIFT_PASSWORD": PASSWORD}):
         if not read:
             fresh.sql(
                 "delete from orders where id % 10 = 0",

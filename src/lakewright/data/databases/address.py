@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lakewright.errors import UsageError
 from lakewright.system.secrets import secret_in
 
-# Of each: the storage options, or variables of the environment, that hold the user and the password
+# Of each: the storage options that hold the user and the password
 KINDS = {
     "postgresql": ("PGUSER", "PGPASSWORD"),
     "redshift": ("REDSHIFT_USER", "REDSHIFT_PASSWORD"),
@@ -39,10 +38,9 @@ class Address:
         return _remedy(self.kind)
 
     def credentials(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """The `user` and the `password`, where the storage options or the environment have them."""
-        found = {"user": KINDS[self.kind][0], "password": KINDS[self.kind][1]}
-        filled = {name: secrets.get(key) or os.environ.get(key, "") for name, key in found.items()}
-        return {name: value for name, value in filled.items() if value and not (name == "user" and "@" in self.server)}
+        """The `user`, unless the address names one, and the `password`, where the storage options have them."""
+        keys = {"user": "" if "@" in self.server else KINDS[self.kind][0], "password": KINDS[self.kind][1]}
+        return {name: secrets[key] for name, key in keys.items() if secrets.get(key)}
 
     @classmethod
     def parse(cls, text: str) -> Address:

@@ -70,7 +70,7 @@ class PostgreSQL:
     text: ClassVar[str] = "text"  # the type of a text of any length
 
     def __init__(self, address: Address, secrets: Mapping[str, str]) -> None:
-        credentials = address.credentials(secrets)  # libpq reads PGPASSWORD and ~/.pgpass, too
+        credentials = address.credentials(secrets)  # libpq reads its environment and ~/.pgpass, too
         self.address, self._password = address, credentials.get("password", "")
         parameters = {**dict(address.parameters), **credentials}
         try:
