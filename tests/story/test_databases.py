@@ -29,7 +29,9 @@ from lakewright.errors import Busy, DataError, NoStore, NotFound, UsageError
 from lakewright.model.predictor import Predictor
 from lakewright.pipeline.stages.ingest import ingest
 from lakewright.records import Ingested
+from lakewright.service import scoring
 from lakewright.service.scoring.outputs import DatabaseOutput, Wave
+from lakewright.workers import parts
 
 INPUT = "main.demo.posts"
 
@@ -40,7 +42,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
     options = {"PGPASSWORD": "${env:SHOP_PASSWORD}", "MYSQL_PASSWORD": "${env:SHOP_PASSWORD}"}
-    profiles = {name: {"workspace": name, "lake": "lake", "storage_options": options} for name in ("local", "other")}
+    names = ("local", "other", "two")
+    profiles: dict[str, Any] = {
+        name: {"workspace": name, "lake": "lake", "storage_options": options, "threads": 2} for name in names
+    }
+    profiles["two"]["workers"] = {"name": "local", "processes": 2}
     (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"default": "local", "profiles": profiles}))
     return tmp_path
 
@@ -270,6 +276,18 @@ def test_who_goes_on_from_the_same_note_is_refused(
         lw.score(trained, INPUT, output, commit_rows=100)
     assert len(predictions(fresh)) == 300
     assert lw.score(trained, INPUT, output).rows == 0
+
+
+def test_what_several_processes_compute_is_written_by_one(
+    here: Path, fresh: Server, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake().write(INPUT, posts(300))
+    monkeypatch.setattr(scoring, "COMMIT_ROWS", 50)
+    monkeypatch.setattr(parts, "WORTH", 1)
+    for profile in ("local", "two"):
+        scored = lw.score(trained, INPUT, f"{fresh.database}/public.{profile}", commit_rows=50, profile=profile)
+        assert (sum(scored.parts.values()), scored.output.rows) == (6, 300)
+    assert predictions(fresh, "public.two") == predictions(fresh, "public.local")
 
 
 def killed(server: Server, trained: Path, kills: int, rows: int) -> int:

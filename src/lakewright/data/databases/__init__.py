@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from lakewright.data.databases.types import Column
 
-AGAIN = "check that it runs, and the address; then run the command again: it goes on where it stopped"
-
 
 class Database(Protocol):
     """A connection to a server. What is read of it is one snapshot; whatever fails says so as a LakewrightError that

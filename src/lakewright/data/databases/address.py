@@ -16,6 +16,9 @@ KINDS = {
     "mysql": ("MYSQL_USER", "MYSQL_PASSWORD"),
 }
 
+# Where a server does not answer
+AGAIN = "check that it runs, and the address; then run the command again: it goes on where it stopped"
+
 
 @dataclass(frozen=True)
 class Address:

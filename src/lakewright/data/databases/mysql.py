@@ -10,8 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from lakewright.data.databases import AGAIN
-from lakewright.data.databases.address import Address
+from lakewright.data.databases.address import AGAIN, Address
 from lakewright.data.databases.types import Column, Read, as_declared, nested_as_json, schema_of, selected
 from lakewright.errors import Busy, DataError, LakewrightError, MissingPackage, NoStore, NotFound, UsageError
 

@@ -10,8 +10,7 @@ from urllib.parse import quote, urlencode
 
 import pyarrow as pa
 
-from lakewright.data.databases import AGAIN
-from lakewright.data.databases.address import Address
+from lakewright.data.databases.address import AGAIN, Address
 from lakewright.data.databases.types import (
     Column,
     Read,
