@@ -10,7 +10,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node redis spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale bench-lake clean
+.PHONY: demo test axe chromium curl mariadb nginx node postgresql redis spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance bench-scale bench-lake clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -31,10 +31,10 @@ $(DEMO) $(DEV):
 demo: $(DEMO)  ## a real run, from PyPI's data and encoder to a registered model
 	$(BIN)/lakewright run $(EXAMPLE)
 
-test: $(DEV) axe chromium curl nginx redis systemd  ## the whole suite but its slow part
+test: $(DEV) axe chromium curl nginx postgresql redis systemd  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
-test-slow: $(DEV) node strace spark
+test-slow: $(DEV) mariadb node postgresql strace spark
 	$(BIN)/python -m pytest -q -m slow
 
 # The examples run in an environment of their own, with what `make demo` installs and nothing else.
@@ -65,11 +65,17 @@ chromium:
 curl:
 	$(call debian,curl,curl,the README's commands cannot be tested)
 
+mariadb:  # as nginx: the program, not a server of Debian's
+	$(call debian,mariadbd,mariadb-server,the tests of MariaDB will be skipped,&& { systemctl disable --now mariadb || true; })
+
 nginx:  # Debian starts it: a tester's machine is to have the program, not a web server on port 80
 	$(call debian,nginx,nginx,the tests behind it will be skipped,&& { systemctl disable --now nginx || true; })
 
 node:
 	$(call debian,npx,npm,compose.yml will not be checked and Azure's storage not be emulated)
+
+postgresql:  # as nginx; the programs are not on the path
+	$(call debian,/usr/lib/postgresql/*/bin/postgres,postgresql,the tests of PostgreSQL will be skipped,&& { systemctl disable --now postgresql || true; })
 
 redis:  # as nginx: the program, not a server of Debian's
 	$(call debian,redis-server,redis-server,the tests of values in Redis will be skipped,&& { systemctl disable --now redis-server || true; })

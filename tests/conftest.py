@@ -22,6 +22,8 @@ import pytest
 import yaml
 from hypothesis import settings
 
+import database_servers
+
 if TYPE_CHECKING:
     from lakewright.workspace.tracking import Tracking
 
@@ -168,6 +170,15 @@ def one_object(stdout: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(stdout)
     assert isinstance(value, dict)
     return value
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[database_servers.Server]:
+    """A server of PostgreSQL that stays up; a test names its own tables."""
+    if why := database_servers.why_not_postgresql():
+        pytest.skip(why)
+    with database_servers.postgresql() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

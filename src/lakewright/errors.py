@@ -122,7 +122,7 @@ class Busy(LakewrightError):
 
 
 class NoStore(LakewrightError):
-    """The store of feature values does not answer."""
+    """A database, or the store of feature values, does not answer."""
 
 
 class DiskError(LakewrightError):
@@ -156,6 +156,7 @@ EXTRAS = {
     **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
     **dict.fromkeys(("boto3", "botocore"), "aws"),
     "azure": "azure",
+    **dict.fromkeys(("adbc_driver_manager", "adbc_driver_postgresql", "pymysql"), "databases"),
     "databricks": "databricks",
     "usearch": "search",
     **dict.fromkeys(("lightgbm", "optuna"), "tables"),

@@ -1,4 +1,5 @@
-"""One contract for every source, wherever its rows lie: local, on S3 (a moto server), on a Hub (a server of its API).
+"""One contract for every source, wherever its rows lie: local, on S3 (a moto server), on a Hub (a server of its API),
+in PostgreSQL.
 
 A case that a source cannot have is listed in NEVER with the reason.
 """
@@ -16,6 +17,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from database_servers import Server
 from lakewright import plugins
 from lakewright.data.lake.types import storable
 from lakewright.data.sources import Intake, Source
@@ -194,7 +197,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, d
 
 Make = Callable[..., Made]
 FILES = [f"{place}-{kind}" for place in ("local", "s3") for kind in WRITERS]
-CASES = [*FILES, "local-delta", "s3-delta", "hub", *(f"python-{kind}" for kind in PYTHON)]
+CASES = [*FILES, "local-delta", "s3-delta", "hub", "postgresql", *(f"python-{kind}" for kind in PYTHON)]
 
 
 @pytest.fixture(params=CASES)
@@ -204,6 +207,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     run = uuid.uuid4().hex[:8]
     storage_options: dict[str, str] = request.getfixturevalue("s3") if place == "s3" else {}
     repositories = request.getfixturevalue("hub") if place == "hub" else {}
+    server: Server | None = request.getfixturevalue("postgresql") if place == "postgresql" else None
 
     def put(path: str, content: bytes) -> None:
         if place == "s3":
@@ -227,6 +231,17 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
             write_deltalake(uri, table, mode="overwrite", storage_options=storage_options)
             return Made(f"{root}/{name}" if place == "s3" else name, tmp_path, storage_options)
+        if server is not None:
+            table = f"{name}_{run}"
+            sql_types = {"score": "float8", "count": "int8", "ok": "bool"}
+            columns = [f'"{n}" {sql_types.get(n, "text")}' for n in names]
+            key = ["primary key (id)"] if "id" in names else []
+            server.sql(f"drop table if exists {table}", f"create table {table} ({', '.join([*columns, *key])})")
+            fields = [SCHEMA.field(n) if n in SCHEMA.names else pa.field(n, pa.string()) for n in names]
+            with closing(server.connected()) as connection, closing(connection.cursor()) as cursor:
+                cursor.adbc_ingest(table, pa.Table.from_pylist(rows, schema=pa.schema(fields)), mode="append")
+                connection.commit()
+            return Made(f"{server.database}/public.{table}", tmp_path, server.secrets)
         if place == "hub":
             # `datasets` itself fails on a Parquet file without rows
             content = {"data.parquet": as_parquet(rows, names)} if rows else {"data.csv": as_csv(rows, names)}
@@ -271,7 +286,7 @@ def _never(request: pytest.FixtureRequest) -> None:
 
 
 def test_every_registered_source_is_under_contract() -> None:
-    assert set(plugins.SOURCES.names()) >= {"csv", "delta", "hf", "json", "parquet", "python"}
+    assert set(plugins.SOURCES.names()) >= {"csv", "delta", "hf", "json", "parquet", "postgresql", "python"}
 
 
 def test_rows_come_back_whole_typed_and_in_order(make: Make) -> None:

@@ -62,6 +62,7 @@ def score(
 ) -> Scored:
     """Score the rows of `input` (`a.b.c` or `a.b.c@v3`) that `output` (default: `a.b.c_predictions`) lacks.
 
+    `output` may be a table of a database: `postgresql://HOST/DATABASE/SCHEMA.TABLE`, `mysql://HOST/DATABASE/TABLE`.
     `columns` maps the model's inputs to the table's columns where the names differ from the project's; `id` is the
     column of record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is
     true. The profile's workers score parts of `commit_rows` rows, of which a kill loses one for each process; after the
@@ -69,7 +70,7 @@ def score(
     `explain`: each row has as many `reasons`, the inputs that weigh most (models that read columns).
 
     Raises UsageError or DataError if model, table and columns do not fit, before anything is written (for a null id,
-    when its row is read); Busy if another process scores into the table.
+    when its row is read); Busy if another process scores into the table; NoStore if its database does not answer.
     """
     from lakewright.service import scoring
 

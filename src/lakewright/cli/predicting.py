@@ -101,7 +101,13 @@ def score(
     ] = None,
     model: Annotated[str | None, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")] = None,
     input: Annotated[str | None, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")] = None,
-    output: Annotated[str | None, typer.Option(help="the predictions table; default: INPUT_predictions")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="the predictions table, also of a database: postgresql://HOST/DATABASE/SCHEMA.TABLE; default: "
+            "INPUT_predictions"
+        ),
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="score all rows again and replace the predictions table")
     ] = False,
@@ -184,6 +190,8 @@ def _say(scored: Scored, least_confidence: float, as_json: bool, lines: bool = F
     print(f"{scored.rows:,} rows → {scored.output} ({scored.output.rows:,} rows), by {scored.model}")
     if scored.without:
         print(f"{scored.without:,} of them have no input for the model: their prediction is null")
+    if scored.replaced:
+        print(f"{scored.replaced:,} of them replaced a row with the same id")
     for name, count in scored.unknown.items():
         print(f"{count:,} of them have no {name!r}: no feature table knew a value at their time")
     if scored.abstained:

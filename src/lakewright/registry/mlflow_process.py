@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright import errors
 from lakewright.errors import LakewrightError
-from lakewright.records import ModelVersion, TableVersion, plain
+from lakewright.records import ModelVersion, Record, TableVersion, plain
 from lakewright.registry.uri import local_folder, version_of
 from lakewright.registry.without_mlflow import reader
 from lakewright.workspace.tracking import StageLog, Tracking
@@ -40,11 +40,17 @@ def located(workspace: Workspace, uri: str) -> tuple[ModelVersion, Path]:
 
 
 def note_scored(
-    tracking: Tracking, version: ModelVersion, tables: Mapping[str, TableVersion], metrics: Mapping[str, float]
+    tracking: Tracking,
+    version: ModelVersion,
+    input: TableVersion,
+    output: Record,
+    metrics: Mapping[str, float],
 ) -> None:
     """A run in MLflow of what was scored by this version: its tables, its numbers; and the seconds on the version."""
-    pinned = {name: plain(table) for name, table in tables.items()}
-    _ask("note", tracking, {"version": plain(version), "tables": pinned, "metrics": dict(metrics)})
+    both = {"input": input, "output": output}
+    pinned = {name: plain(table) for name, table in both.items() if isinstance(table, TableVersion)}
+    noted = {"version": plain(version), "tables": pinned, "output": str(output), "metrics": dict(metrics)}
+    _ask("note", tracking, noted)
 
 
 def _ask(function: str, tracking: Tracking, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,15 +78,13 @@ def _locate(tracking: Tracking, uri: str, downloads: str) -> dict[str, Any]:
 
 
 def _note(
-    tracking: Tracking, version: dict[str, Any], tables: dict[str, Any], metrics: dict[str, float]
+    tracking: Tracking, version: dict[str, Any], tables: dict[str, Any], output: str, metrics: dict[str, float]
 ) -> dict[str, Any]:
     from uuid import uuid4
 
     of = ModelVersion.model_validate(version)
     pinned = {name: TableVersion.model_validate(table) for name, table in tables.items()}
-    run = tracking.start(
-        f"{of.name} scoring", f"{pinned['output']} {uuid4().hex[:8]}", {"lakewright.model_version": str(of)}
-    )
+    run = tracking.start(f"{of.name} scoring", f"{output} {uuid4().hex[:8]}", {"lakewright.model_version": str(of)})
     with tracking.client() as client:
         log = StageLog(client, run)
         for name, table in pinned.items():

@@ -127,8 +127,9 @@ COMMON = tuple(Columns.model_fields)
 class Data(Settings):
     source: str | None = Field(
         default=None,
-        description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, or "
-        "python:module:function; null: the table exists already",
+        description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, "
+        "postgresql://HOST/DATABASE/SCHEMA.TABLE (redshift://, mysql://), or python:module:function; null: the table "
+        "exists already",
     )
     table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
     unlabeled: str | None = Field(

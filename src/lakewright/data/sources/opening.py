@@ -13,14 +13,14 @@ from lakewright.errors import DataError, NotFound
 def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
     """The source that reads `uri`, and the URI in that source's form.
 
-    The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or the folder's content. A
-    relative path and a `python:` module are looked up in `base`, the project's folder, and then in the current
-    directory (a module: among the installed ones).
+    The scheme decides (`hf://`, `postgresql://`, `python:`), then `format`, then the file's extension or the folder's
+    content. A relative path and a `python:` module are looked up in `base`, the project's folder, and then in the
+    current directory (a module: among the installed ones).
     """
     from lakewright.data.sources import files
 
-    if uri.startswith("hf://"):
-        return plugins.SOURCES.find("hf"), uri
+    if (scheme := uri.partition("://")[0]) != uri and scheme in plugins.SOURCES.names():
+        return plugins.SOURCES.find(scheme), uri
     if uri.startswith("python:"):
         from lakewright.data.sources.python import locate
 

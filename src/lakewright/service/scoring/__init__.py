@@ -7,12 +7,14 @@ rows          the rows that are not scored yet
 predictions   the columns that are written for a row
 values        what the rows lack and feature tables have
 work          a part of the rows → one file of predictions, on a worker
+outputs       where they are written: a table of the lake, or of a database
 ledger        how far an input is scored, committed with the predictions
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -22,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.data.lake.parts import GRID, ROWS, remove
+from lakewright.data.lake.parts import GRID, ROWS
 from lakewright.data.lake.portions import Portions
-from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
+from lakewright.errors import DataError, LakewrightError, UsageError
 from lakewright.model.folder import lookups_of, project_of, working
 from lakewright.model.on_workers import OnWorkers
 from lakewright.records import ModelVersion, Record, TableVersion, plain
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
+from lakewright.service.scoring.outputs import DatabaseTable, Output, Wave, output_of
 from lakewright.service.scoring.predictions import Tally
 from lakewright.service.scoring.rows import Job, all_rows, new_rows
 from lakewright.service.scoring.values import Values
@@ -51,13 +54,14 @@ class Scored(Record):
     """The result of one call."""
 
     input: TableVersion
-    output: TableVersion
+    output: TableVersion | DatabaseTable
     model: str  # a model version, or a model folder
     digest: str
     why: list[str]  # which rows were scored, and why
     rows: int
     without: int  # of these, rows without a prediction: they have no input for the model
     abstained: int  # of these, rows with less confidence than the least
+    replaced: int  # of these, rows that took the place of one with the same id, in a table of a database
     seconds: float  # reading, predicting and writing
     parts: dict[str, int]  # machine → the parts of the rows that it computed
     features: list[TableVersion]  # feature tables whose values the rows were joined with
@@ -93,7 +97,6 @@ def score(
     runtime: str = "auto",
 ) -> Scored:
     """Score the rows of `input` that `output` lacks; `api.score` explains the options and the errors."""
-    from lakewright.data.lake.names import TableName
     from lakewright.model.predictor import Predictor
 
     if not 0 <= least_confidence <= 1:
@@ -105,12 +108,11 @@ def score(
     if explain < 0:
         raise UsageError(f"a prediction cannot have {explain} reasons", "set explain to 1 or more, or leave it out")
     lake, pinned = workspace.lake, workspace.lake.version(input)
-    parsed, at = TableName.parse(output or f"{pinned.name}_predictions")
-    target = str(parsed)
-    if at is not None or target == pinned.name:
-        raise UsageError(f"predictions cannot be written to {output}", "name another table, without a version")
+    target = output_of(output or f"{pinned.name}_predictions", lake, workspace.profile.secrets())
+    if target.name == pinned.name:
+        raise UsageError(f"predictions cannot be written to {output}", "name another table")
     version, folder = _located(workspace, model)
-    with workspace.lock(f"score.{target}", f"scoring into {target}"):
+    with workspace.lock(re.sub(r"[^\w.-]", "_", f"score.{target.name}"), f"scoring into {target.name}"):
         predictor = Predictor.open(folder, runtime, workspace.threads)
         schema, roles, workers = lake.shape(pinned).schema, _roles(folder), workspace.workers()
         inputs = predictor.task.inputs
@@ -123,22 +125,24 @@ def score(
         if explain:
             predictor.reasons  # noqa: B018 - raises UsageError where the model has none
         into = predictions.schema(predictor.task.prediction_columns(), chosen, beside, probabilities, explain > 0)
+        target.check(into)
         name = version.at if version else str(folder)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         columns_read = predictions.fingerprint(chosen, into)
         brought = workers.bring(folder)
         tally, why, hosts, unknown, began = Tally(), list[str](), Counter[str](), Counter[str](), time.monotonic()
+        replaced = 0
         for _ in ("the interrupted job", "the new rows"):
-            progress = ledger.read(lake, target, app)
+            progress = target.progress(app)
             if progress is not None and not full:
-                _check_interrupted(lake, target, progress, columns_read, into)
-                _check_columns(lake, target, into)
-                _check_explain(target, progress, explain)
+                _check_interrupted(target, progress, columns_read, into)
+                _check_columns(target, into)
+                _check_explain(target.name, progress, explain)
                 job = new_rows(lake, pinned, target, progress, chosen.id)
             elif not why:
                 if progress is not None and _goes_on(progress, pinned, fingerprint, explain):
-                    _check_interrupted(lake, target, progress, columns_read, into)
-                job = _all(lake, pinned, target, progress, fingerprint, explain, full)
+                    _check_interrupted(target, progress, columns_read, into)
+                job = _all(lake, pinned, target, progress, fingerprint, explain, full, into)
             else:
                 job = None
             if job is None:
@@ -155,19 +159,22 @@ def score(
                 values=values,
             )
             done, total = job.begin, job.total
-            with closing(_waves(workspace.lake, workers, work, target, commit_rows, explain)) as waves:
+            with closing(_waves(lake, workers, work, target, commit_rows, explain)) as waves:
                 for wave in waves:
                     rows = sum(each.tally.rows for each in wave)
                     note = explain if explain or (progress and progress.explain is not None) else None
                     after = job.progress(done + rows, done + rows == total, fingerprint, note, columns_read)
-                    lake.add_files(
-                        target,
-                        into,
-                        [each.file for each in wave],
-                        mode="overwrite" if job.replaces and done == 0 else "append",
-                        comment=f"Predictions for {pinned.name}",
-                        properties={} if values is None else {"features": ", ".join(map(str, values.versions))},
-                        transactions=ledger.step(app, progress, after),
+                    replaced += target.commit(
+                        Wave(
+                            files=[each.file for each in wave],
+                            schema=into,
+                            replaces=job.replaces and done == 0,
+                            application=app,
+                            before=progress,
+                            after=after,
+                            comment=f"Predictions for {pinned.name}",
+                            features=[] if values is None else values.versions,
+                        )
                     )
                     for each in wave:
                         tally += each.tally
@@ -180,7 +187,7 @@ def score(
         seconds = time.monotonic() - began
         if values is not None:
             values.close()
-        written = lake.version(target)
+        written = target.written()
     scored = Scored(
         input=pinned,
         output=written,
@@ -190,6 +197,7 @@ def score(
         rows=tally.rows,
         without=tally.without,
         abstained=tally.abstained,
+        replaced=replaced,
         seconds=seconds,
         parts=dict(hosts),
         features=[] if values is None else values.versions,
@@ -201,16 +209,17 @@ def score(
         counts = {"rows": scored.rows, "rows_without_prediction": scored.without, "rows_abstained": scored.abstained}
         times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
         try:
-            note_scored(workspace.tracking, version, {"input": pinned, "output": written}, {**counts, **times})
+            note_scored(workspace.tracking, version, pinned, written, {**counts, **times})
         except LakewrightError as failure:  # the rows are written
             LOG.warning("%s is written, but MLflow did not log it completely: %s", written, failure.cause)
     return scored
 
 
 def _waves(
-    lake: Lake, workers: Workers, work: Work, output: str, commit_rows: int, explain: int
+    lake: Lake, workers: Workers, work: Work, output: Output, commit_rows: int, explain: int
 ) -> Generator[list[Done], None, None]:
-    """The files of each commit, in the order of the rows: one of each process that computes."""
+    """The files of each commit, in the order of the rows: one of each process that computes, or one alone where files
+    come back in memory."""
     job = work.job
     portions = Portions(
         lake,
@@ -218,7 +227,7 @@ def _waves(
         lake.shape(job.table, _columns_read(work)),
         workers,
         lambda part: None,
-        output=output,
+        output=output.table,
         files=job.files,
         rows=job.total,
         begin=job.begin,
@@ -230,14 +239,14 @@ def _waves(
     try:
         for done in portions.computed(work, f"scoring {job.table}", work.note):
             wave.append(done)
-            if len(wave) == portions.at_once:
+            if output.table is None or len(wave) == portions.at_once:
                 complete, wave = wave, []
                 yield complete
         if wave:
             complete, wave = wave, []
             yield complete
     finally:
-        remove((each.file for each in wave), lake.place_to_write(output))
+        output.discard([each.file for each in wave])
 
 
 def _columns_read(work: Work) -> list[str]:
@@ -269,33 +278,33 @@ def _goes_on(progress: Progress, pinned: TableVersion, fingerprint: int, explain
     return same_rows and progress.model == fingerprint and (progress.explain or 0) == explain
 
 
-def _check_interrupted(lake: Lake, output: str, progress: Progress, columns: int, requested: pa.Schema) -> None:
+def _check_interrupted(output: Output, progress: Progress, columns: int, requested: pa.Schema) -> None:
     """Raises UsageError if the job that was interrupted reads or writes other columns: a table of both would not show
     which rows come from which."""
     if not progress.under_way:
         return
     noted = progress.columns is not None  # else it began before they were: what was written shows a part of them
-    if progress.columns != columns if noted else _differing(lake, output, requested):
+    if progress.columns != columns if noted else _differing(output, requested):
         others = "or name another table (--output)" if progress.kind == ALL else "or score all rows again (--full)"
         raise UsageError(
-            f"the scoring of {output} was interrupted, and these options read or write other columns than it did",
+            f"the scoring of {output.name} was interrupted, and these options read or write other columns than it did",
             "complete it first with the same options as before (--column, --id, --keep, --no-probabilities, "
             f"--explain), {others}",
         )
 
 
-def _check_columns(lake: Lake, output: str, requested: pa.Schema) -> None:
-    if differs := _differing(lake, output, requested):
+def _check_columns(output: Output, requested: pa.Schema) -> None:
+    if differs := _differing(output, requested):
         raise UsageError(
-            f"{output} has other columns than these options and this model write: {', '.join(differs)}",
+            f"{output.name} has other columns than these options and this model write: {', '.join(differs)}",
             "score with the same options as before, or score all rows again (--full)",
         )
 
 
-def _differing(lake: Lake, output: str, requested: pa.Schema) -> list[str]:
+def _differing(output: Output, requested: pa.Schema) -> list[str]:
     """The columns in which the table and the requested one differ; all if only their order does."""
-    existing = lake.scan(lake.version(output)).schema
-    old, new = ([f"{field.name}: {field.type}" for field in schema] for schema in (existing, requested))
+    existing = (output.columns(), output.described(requested))
+    old, new = ([f"{name}: {kind}" for name, kind in columns.items()] for columns in existing)
     return [] if old == new else sorted(set(old).symmetric_difference(new)) or new
 
 
@@ -310,11 +319,12 @@ def _check_explain(output: str, progress: Progress, explain: int) -> None:
 def _all(
     lake: Lake,
     pinned: TableVersion,
-    output: str,
+    output: Output,
     progress: Progress | None,
     fingerprint: int,
     explain: int,
     full: bool,
+    requested: pa.Schema,
 ) -> Job:
     """All rows: for the first time, or to replace the table; a `full` job that was killed continues."""
     if not pinned.rows:
@@ -323,14 +333,13 @@ def _all(
         if _goes_on(progress, pinned, fingerprint, explain):
             return all_rows(lake, pinned, progress.rows)
         return all_rows(lake, pinned, replaces=True)
-    try:
-        other = lake.scan(lake.version(output)).schema
-    except NotFound:
+    columns = output.columns()
+    if not columns or (columns == output.described(requested) and not output.rows()):
         return all_rows(lake, pinned)
-    if not full or "model_digest" not in other.names:
+    if not full or "model_digest" not in columns:
         raise DataError(
-            f"{output} exists already and holds no predictions for {pinned.name}",
-            "name another table (--output)" + (", or replace it (--full)" if "model_digest" in other.names else ""),
+            f"{output.name} exists already and holds no predictions for {pinned.name}",
+            "name another table (--output)" + (", or replace it (--full)" if "model_digest" in columns else ""),
         )
     return all_rows(lake, pinned, replaces=True)
 

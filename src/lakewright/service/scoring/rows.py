@@ -17,6 +17,7 @@ from lakewright.service.scoring.ledger import ADDED, ALL, MISSING, Progress
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
+    from lakewright.service.scoring.outputs import Output
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def all_rows(lake: Lake, table: TableVersion, begin: int = 0, replaces: bool = F
     return Job(table, ALL, -1, begin, replaces, f"all rows of {table}" + _from_row(begin), lake.files(table))
 
 
-def new_rows(lake: Lake, pinned: TableVersion, output: str, progress: Progress, id: str | None) -> Job | None:
+def new_rows(lake: Lake, pinned: TableVersion, output: Output, progress: Progress, id: str | None) -> Job | None:
     """The job that was interrupted, else the new rows up to the pinned version; None if there are no new rows.
 
     Raises UsageError if the version is older than the scored one, DataError if the new rows cannot be determined.
@@ -65,7 +66,7 @@ def new_rows(lake: Lake, pinned: TableVersion, output: str, progress: Progress, 
         return None
     if pinned.version < since:
         raise UsageError(
-            f"{output} holds predictions up to {pinned.name}@v{since}, which is newer than v{pinned.version}",
+            f"{output.name} holds predictions up to {pinned.name}@v{since}, which is newer than v{pinned.version}",
             "name no version, or score all its rows again (--full)",
         )
     between = f"{pinned.name} after v{since}, up to v{pinned.version}"
@@ -82,14 +83,13 @@ def new_rows(lake: Lake, pinned: TableVersion, output: str, progress: Progress, 
             "name the column that identifies a row (--id NAME), or score all rows again (--full)",
         )
     why = f"rows of {pinned} whose {id} has no prediction yet ({because})"
-    return Job(pinned, MISSING, since, 0, False, why, [*_without_prediction(lake, pinned, output, id)])
+    return Job(pinned, MISSING, since, 0, False, why, [*_without_prediction(lake, pinned, output.ids(), id)])
 
 
-def _without_prediction(lake: Lake, pinned: TableVersion, output: str, id: str) -> Iterator[File]:
+def _without_prediction(lake: Lake, pinned: TableVersion, ids: Iterator[str], id: str) -> Iterator[File]:
     """The files with rows whose id has no prediction, and of them these rows; of rows with the same id, the first. An
     id takes 8 bytes in memory, 64 bits of its hash: with a million new rows and a million old ones, the chance that a
     new row is missed is about one in twenty million."""
-    ids = (value for batch in lake.scan(lake.version(output), ["record_id"]) for value in batch[0].to_pylist())
     scored = np.unique(digests(ids))
     shape, place = lake.shape(pinned, [id]), lake.place(pinned)
     for file in lake.files(pinned):
