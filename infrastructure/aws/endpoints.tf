@@ -49,10 +49,14 @@ locals {
     "sagemaker.api" = [
       "sagemaker:AddTags", "sagemaker:CreateFeatureGroup", "sagemaker:CreateModel", "sagemaker:CreateModelPackage",
       "sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob", "sagemaker:CreateTransformJob",
-      "sagemaker:DescribeFeatureGroup", "sagemaker:DescribeModel", "sagemaker:DescribeModelPackage",
-      "sagemaker:DescribeModelPackageGroup", "sagemaker:DescribeProcessingJob", "sagemaker:DescribeTrainingJob",
-      "sagemaker:DescribeTransformJob", "sagemaker:ListModelPackages", "sagemaker:ListTags",
-      "sagemaker:StopProcessingJob", "sagemaker:StopTrainingJob", "sagemaker:StopTransformJob",
+      "sagemaker:DeleteTags", "sagemaker:DescribeFeatureGroup", "sagemaker:DescribeModel",
+      "sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:DescribeProcessingJob",
+      "sagemaker:DescribeTrainingJob", "sagemaker:DescribeTransformJob", "sagemaker:ListModelPackages",
+      "sagemaker:ListTags", "sagemaker:StopProcessingJob", "sagemaker:StopTrainingJob", "sagemaker:StopTransformJob",
+    ]
+    "sagemaker.featurestore-runtime" = [
+      "sagemaker:BatchGetRecord", "sagemaker:BatchWriteRecord", "sagemaker:DeleteRecord", "sagemaker:GetRecord",
+      "sagemaker:PutRecord",
     ]
     "sagemaker.runtime" = ["sagemaker:InvokeEndpoint"]
     "secretsmanager"    = ["secretsmanager:GetSecretValue"]

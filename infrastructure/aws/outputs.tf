@@ -19,6 +19,11 @@ output "schedule_role" {
   value       = aws_iam_role.schedule.arn
 }
 
+output "features_policy" {
+  description = "For people and roles who publish and query feature tables"
+  value       = aws_iam_policy.features.arn
+}
+
 output "subnets" {
   description = "profiles.yml: target.network.subnets"
   value       = aws_subnet.private[*].id

@@ -84,9 +84,13 @@ resource "aws_iam_role_policy" "pipeline" {
         Resource = ["${local.glue}:catalog", "${local.glue}:database/${var.database}", "${local.glue}:table/${var.database}/*"]
       },
       {
-        Sid      = "FeatureGroups"
-        Effect   = "Allow"
-        Action   = ["sagemaker:CreateFeatureGroup", "sagemaker:DescribeFeatureGroup"]
+        # The features table's rows are put there, and a tag notes each version that was.
+        Sid    = "FeatureGroups"
+        Effect = "Allow"
+        Action = [
+          "sagemaker:AddTags", "sagemaker:BatchWriteRecord", "sagemaker:CreateFeatureGroup", "sagemaker:DeleteTags",
+          "sagemaker:DescribeFeatureGroup", "sagemaker:ListTags", "sagemaker:PutRecord",
+        ]
         Resource = ["${local.sagemaker}:feature-group/*"]
       },
       {

@@ -97,6 +97,7 @@ def of_cloudformation() -> Things:
                 for each in of("EC2::VPCEndpoint")
             },
             "container": statements(every["ContainerPolicy"]["PolicyDocument"]),
+            "features": statements(every["FeaturesPolicy"]["PolicyDocument"]),
             **{name: statements(document) for name, document in inline.items()},
             **{
                 f"who may be {role['RoleName']}": statements(role["AssumeRolePolicyDocument"])

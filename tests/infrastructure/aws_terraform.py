@@ -52,7 +52,10 @@ def of_terraform() -> Things:
                 f"{each['service_name'].split('.', 3)[3]} endpoint": statements(each["policy"])
                 for each in resources("aws", "aws_vpc_endpoint")
             },
-            "container": statements(one("aws_iam_policy")["policy"]),
+            **{
+                each["name"].removeprefix("lakewright-"): statements(each["policy"])
+                for each in resources("aws", "aws_iam_policy")
+            },
             **named("aws_iam_role_policy", "name", lambda each: statements(each["policy"])),
             **{
                 f"who may be {each['name']}": statements(each["assume_role_policy"])

@@ -129,6 +129,21 @@ def test_the_roles_have_their_policies_and_no_other(client: Client) -> None:
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
+def test_who_publishes_feature_tables_reaches_feature_groups_and_what_lies_offline(client: Client) -> None:
+    iam = client("iam")
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/lakewright-features"
+    assert iam.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 0  # people are given it by hand
+    statements = iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"]["Statement"]
+    found = {each["Sid"]: each for each in statements}
+    assert found["Records"]["Resource"] == [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:feature-group/*"]
+    assert found["Query"]["Resource"] == [f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/primary"]
+    assert found["OfflineRows"]["Resource"] == [f"arn:aws:s3:::{BUCKET}/lakewright/*"]
+    assert found["OfflineTables"]["Resource"][1:] == [
+        f"arn:aws:glue:{REGION}:{ACCOUNT}:{what}/sagemaker_featurestore{every}"
+        for what, every in (("database", ""), ("table", "/*"))
+    ]
+
+
 def test_the_role_of_schedules_starts_scorings_and_nothing_else(client: Client) -> None:
     iam = client("iam")
     assert iam.list_role_policies(RoleName="lakewright-schedule")["PolicyNames"] == ["starting"]
@@ -184,6 +199,7 @@ def test_aws_is_reached_through_the_networks_own_endpoints(client: Client) -> No
         "kms",
         "logs",
         "sagemaker.api",
+        "sagemaker.featurestore-runtime",
         "sagemaker.runtime",
         "secretsmanager",
         "sts",
@@ -285,11 +301,21 @@ NOT_PROVEN: dict[str, Callable[[Client], Any]] = {
 
 
 PROVEN = {
-    *("ContainerPolicy", "Dashboard", "EndpointLog", "EndpointRole", "EndpointsGroup", "Images", "JobsFromJobs"),
-    *("JobsGroup", "Key", "KeyAlias", "Lake", "Notices", "PipelineRole", "PrivateRoutes", "PrivateSubnet1"),
+    *("ContainerPolicy", "Dashboard", "EndpointLog", "EndpointRole", "EndpointsGroup", "FeaturesPolicy", "Images"),
+    *(
+        "JobsFromJobs",
+        "JobsGroup",
+        "Key",
+        "KeyAlias",
+        "Lake",
+        "Notices",
+        "PipelineRole",
+        "PrivateRoutes",
+        "PrivateSubnet1",
+    ),
     *("PrivateSubnet2", "S3Gateway", "ScheduleRole", "Vpc"),
     *(f"{name}Endpoint" for name in ("EcrApi", "EcrDkr", "Glue", "Kms", "Logs", "SagemakerApi")),
-    *("SagemakerRuntimeEndpoint", "SecretsmanagerEndpoint", "StsEndpoint"),
+    *("SagemakerFeaturestoreRuntimeEndpoint", "SagemakerRuntimeEndpoint", "SecretsmanagerEndpoint", "StsEndpoint"),
 }
 
 

@@ -41,6 +41,7 @@ class FeatureStore:
     groups: dict[str, Json] = field(default_factory=dict)
     online: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)  # group → identifier → record
     offline: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN → key → value
     calls: list[str] = field(default_factory=list)
     left_out: int = 0  # of the next batches, all records but one are not processed
     throttled: int = 0  # of the next requests
@@ -96,6 +97,29 @@ class FeatureStore:
                 "ResourceNotFound", f"Resource Not Found: Amazon SageMaker can't find a FeatureGroup with name {name}"
             )
         return self.groups[name]
+
+    def add_tags(self, request: Json) -> Json:
+        tags = self._tags(request)
+        tags.update({each["Key"]: each["Value"] for each in request["Tags"]})
+        if len(tags) > 50:
+            raise Refusal("ResourceLimitExceeded", "more than 50 tags")
+        return {"Tags": request["Tags"]}
+
+    def list_tags(self, request: Json) -> Json:
+        tags = [{"Key": key, "Value": value} for key, value in self._tags(request).items()]
+        begin = int(request.get("NextToken", 0))
+        answer: Json = {"Tags": tags[begin : begin + 7]}
+        return {**answer, "NextToken": str(begin + 7)} if begin + 7 < len(tags) else answer
+
+    def delete_tags(self, request: Json) -> Json:
+        for key in request["TagKeys"]:
+            self._tags(request).pop(key, None)
+        return {}
+
+    def _tags(self, request: Json) -> dict[str, str]:
+        arn = request["ResourceArn"]
+        self._group({"FeatureGroupName": arn.rpartition("/")[2]})
+        return self.tags.setdefault(arn, {})
 
     # sagemaker-featurestore-runtime
 

@@ -73,6 +73,11 @@ def line_of(text: str) -> int:
         ({"environment": {"API_TOKEN": "x"}}, [], "error", "API_TOKEN", "looks like a secret"),
         ({"secrets": {"TOKEN": "hunter2"}}, [], "error", "TOKEN", "not the ARN"),
         ({"feature_store": "s3://our-lake/features"}, [], "error", "feature_store", "column of times"),
+        (
+            {"feature_store": "s3://our-lake/features"},
+            ["data.columns.event_time=at", "data.unlabeled=more.csv"],
+            "error", "feature_store", "data.unlabeled have none",
+        ),
         ({"batch": {"input": "s3://a/b", "output": "s3://a/c"}}, [], "error", "batch", "there is none"),
         ({}, [f"register.description={'long ' * 60}"], "error", "--set", "longer than 256"),
         ({}, [f"register.model=main.bank.{'long' * 16}"], "error", "target", "more than 63 characters"),

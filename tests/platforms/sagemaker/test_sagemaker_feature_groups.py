@@ -22,7 +22,7 @@ from moto import mock_aws
 import lakewright as lw
 from lakewright.data.features import defined
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.targets.sagemaker import athena, feature_groups, feature_records
+from lakewright.targets.sagemaker import athena, feature_groups, feature_runtime
 from lakewright.targets.sagemaker.feature_groups import GroupPublished, group
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 from platforms.sagemaker.feature_store import FeatureStore, served
@@ -44,7 +44,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeatureSt
     target = TARGET | {"feature_store": "s3://our-lake/features"}
     profiles = {"prod": {"target": target, "workspace": "lakewright"}, "here": {"workspace": "lakewright"}}
     (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"default": "prod", "profiles": profiles}))
-    for module in (feature_groups, athena, feature_records):
+    for module in (feature_groups, athena, feature_runtime):
         monkeypatch.setattr(module, "SECONDS", 0.01)
     made = FeatureStore()
     with served(made) as environment:
@@ -216,7 +216,10 @@ def test_what_cannot_be_published(store: FeatureStore) -> None:
     with pytest.raises(DataError, match=r"NaN or infinity.*in 2 rows of column 'spend'; nothing was published"):
         publish()
     write((1, 0.5, 0.5, 1.0, "x" * 358_401), (2, 0.5, 0.5, 1.0, "a"))
-    with pytest.raises(DataError, match="more than 358,400 bytes"):
+    with pytest.raises(DataError, match=r"more than 358,400 bytes, .*in 1 row of column 'plan'"):
+        publish()
+    write((1, 0.4, 0.4, 1.0, "x" * 358_390))
+    with pytest.raises(DataError, match="more than 358,400 bytes in a record, in 1 row of all columns together"):
         publish()
     assert not store.groups
 

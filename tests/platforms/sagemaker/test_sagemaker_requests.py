@@ -190,7 +190,7 @@ def test_a_feature_group_has_typed_columns(banking77: Path) -> None:
     assert refusals("sagemaker", "CreateFeatureGroup", body) == ""
     types = {each["FeatureName"]: each["FeatureType"] for each in body["FeatureDefinitions"]}
     assert types == {
-        "record_id": "String", "event_time": "String", "row": "Integral", "weight": "Fractional", "ids": "String",
+        "record_id": "String", "event_time": "Fractional", "row": "Integral", "weight": "Fractional", "ids": "String",
         "inputs": "String",
     }  # fmt: skip
     assert body["RecordIdentifierFeatureName"] in types and body["EventTimeFeatureName"] in types

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -19,17 +21,26 @@ from conftest import Server, free_port
 from lakewright.api.places import opener
 from lakewright.errors import ProfileError
 from lakewright.pipeline.runs import noted_runs
-from lakewright.records import Decision
+from lakewright.records import Decision, Prepared
 from lakewright.registry.versions import champion
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
 from lakewright.targets.sagemaker import TARGET
 from lakewright.workspace import Workspace
 from platforms.everywhere import FAILING, Everywhere, metrics_here
+from platforms.sagemaker.feature_store import FeatureStore, served
 from platforms.sagemaker.given import DOCKERFILE, on_moto, pipeline_name, runner_in, sent
 from platforms.sagemaker.runner import Runner, end
 
 Lakewright = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def feature_store() -> Iterator[tuple[FeatureStore, dict[str, str]]]:
+    """A stand-in, since moto has no records, and the variables with which a step finds it."""
+    store = FeatureStore()
+    with served(store) as environment:
+        yield store, {name: value for name, value in environment.items() if "KEY" not in name}
 
 
 def deployed() -> list[str]:
@@ -59,7 +70,11 @@ def configuration(endpoint: str) -> str:
 
 @pytest.mark.slow
 def test_what_was_sent_runs_as_it_does_here(
-    everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
+    everywhere: Everywhere,
+    environment: Path,
+    tmp_path: Path,
+    lakewright: Lakewright,
+    feature_store: tuple[FeatureStore, dict[str, str]],
 ) -> None:
     project_file = yaml.safe_load(everywhere.project.read_text()) | {"register": {"approval": "manual"}}
     project_file["data"]["columns"]["event_time"] = "seen"
@@ -75,6 +90,7 @@ def test_what_was_sent_runs_as_it_does_here(
     assert f"no version in {group} is approved" in waits
     assert deployed() == [waits]  # sent again, nothing changes
     runner, definition = runner_in(environment, everywhere, tmp_path / "machines"), sent(everywhere)
+    runner.role = {**runner.role, **feature_store[1]}
 
     # Passed: each stage on a machine of its own, the model in both registries
     passed = runner.execute(definition, "a1b2c3d4e5f6")
@@ -86,10 +102,14 @@ def test_what_was_sent_runs_as_it_does_here(
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert package["ModelPackageDescription"].endswith(f"run {passed.id}")
 
-    # The prepare step has told Feature Store of the features table's columns
-    types = feature_types(f"{group}-features")
-    assert (types["record_id"], types["event_time"], types["row"]) == ("String", "String", "Integral")
+    # The prepare step has put the rows of the features table into Feature Store, each once
+    store = feature_store[0]
+    types = {
+        each["FeatureName"]: each["FeatureType"] for each in store.groups[f"{group}-features"]["FeatureDefinitions"]
+    }
+    assert (types["record_id"], types["event_time"], types["row"]) == ("String", "Fractional", "Integral")
     assert types["weight"] == "Fractional" and types["inputs"] == "String"
+    assert_records_are_rows(store.offline[f"{group}-features"], features_of(passed.id))
 
     # Approved, in one place: SageMaker's registry follows, and the endpoint
     assert "no version in" in deployed()[-1]
@@ -123,6 +143,10 @@ def test_what_was_sent_runs_as_it_does_here(
     (noted,) = [run for run in noted_runs(again, workspace) if run.name == refused.id]
     record = json.loads((workspace.folder / "runs" / noted.run_id / "records" / "gate.json").read_text())
     assert Decision.model_validate(record).passed is False and noted.status == "done"
+
+    # Its prepare had nothing to do, and Feature Store got no row again
+    assert features_of(refused.id) == features_of(passed.id)
+    assert_records_are_rows(store.offline[f"{group}-features"], features_of(passed.id))
 
     # Failed: the cause is where SageMaker looks for it
     failed = runner.execute(definition, "0a1b2c3d4e5f", {"InputData": "s3://lake/nowhere/none.parquet"})
@@ -209,24 +233,44 @@ def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere) 
     assert deployed() == []
 
 
-def feature_types(group: str) -> dict[str, str]:
-    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
-    found = sagemaker.describe_feature_group(FeatureGroupName=group)["FeatureDefinitions"]
-    return {each["FeatureName"]: each["FeatureType"] for each in found}
+def features_of(execution: str) -> pa.Table:
+    """The features table's version of a run."""
+    workspace = Workspace.open(load_profile("prod"))
+    (run,) = [each for each in noted_runs(load_project("project.yml"), workspace) if each.name == execution]
+    record = json.loads((workspace.folder / "runs" / run.run_id / "records" / "prepare.json").read_text())
+    return workspace.lake.read(Prepared.model_validate(record).features)
+
+
+def assert_records_are_rows(records: list[dict[str, str]], table: pa.Table) -> None:
+    rows = table.sort_by("row").to_pylist()
+    assert len(records) == len(rows) > 0
+    for record, row in zip(sorted(records, key=lambda each: int(each["row"])), rows, strict=True):
+        assert set(record) == {name for name, value in row.items() if value is not None}
+        seconds, _, microseconds = record["event_time"].partition(".")
+        assert (
+            datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds)) == row["event_time"]
+        )
+        for name, text in record.items():
+            value = row[name]
+            if isinstance(value, str):
+                assert text == value
+            elif isinstance(value, dict):
+                assert json.loads(text) == value
+            elif isinstance(value, list):
+                assert json.loads(text) == pytest.approx(value, rel=1e-6)  # float32 in the fewest digits
+            elif name != "event_time":
+                assert float(text) == pytest.approx(value, rel=1e-6)
 
 
 def with_times(source: str, everywhere: Everywhere) -> None:
-    import datetime
-
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from lakewright.data.sources.files import file_system
 
     system, path = file_system(source, everywhere.environment)
     table = pq.read_table(path, filesystem=system)
-    began = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    times = [began + datetime.timedelta(minutes=row) for row in range(table.num_rows)]
+    began = datetime(2026, 1, 1, microsecond=250_001, tzinfo=UTC)
+    times = [began + timedelta(minutes=row) for row in range(table.num_rows)]
     pq.write_table(table.append_column("seen", pa.array(times, pa.timestamp("us", "UTC"))), path, filesystem=system)
 
 

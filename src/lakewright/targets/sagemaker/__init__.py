@@ -3,11 +3,12 @@
 settings    the profile's settings                     names      names and places of things
 code        the project's files, in S3                 pipeline   (project, profile) → the pipeline's definition
 container   the program in SageMaker's containers      endpoint   models, variants, scaling, batch transform
-problems    problems before sending                    features   the feature group of a features table
+problems    problems before sending                    features   the features table in Feature Store
 schedule    when a scoring starts by itself            sending    the part that needs boto3
 
 feature_groups     feature tables in Feature Store     feature_records   what is put there, and what is there
-feature_standing   how far a group holds its table     athena            SQL over what is offline
+feature_standing   how far a group holds its table     feature_texts     types, and values as texts
+athena             SQL over what is offline            feature_runtime   requests with records
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
 """

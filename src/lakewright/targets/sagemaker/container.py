@@ -21,7 +21,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -69,8 +69,9 @@ def base() -> Path:
 
 
 def note(stage: str, record: Record | None, workspace: Workspace) -> None:
-    """Writes the stage's results into the files that SageMaker reads: property files and the model."""
-    from lakewright.records import Decision, Report, Trained
+    """Writes the stage's results where SageMaker reads them: property files, the model, and Feature Store."""
+    from lakewright.records import Decision, Prepared, Report, Trained
+    from lakewright.targets.sagemaker.names import settings_of
 
     if not base().is_dir():
         return  # not a container of SageMaker
@@ -83,8 +84,10 @@ def note(stage: str, record: Record | None, workspace: Workspace) -> None:
         reasons = [f"{check.name}: {check.detail}" for check in record.checks if not check.passed]
         outcome = "passed" if record.passed else "refused"
         _output("decision", {"outcome": outcome, "reasons": reasons, **record.model_dump()})
-    elif stage == "prepare":
-        _describe_features(workspace, record)
+    elif isinstance(record, Prepared) and settings_of(workspace.profile).feature_store is not None:
+        from lakewright.targets.sagemaker.features import put_features
+
+        put_features(workspace, record.features)
 
 
 def _run(command: str = "", *arguments: str) -> None:
@@ -266,22 +269,6 @@ def _read_secrets() -> None:
     for name, place in secrets.items():
         manager = boto3.client("secretsmanager", region_name=place.split(":")[3])  # arn:aws:secretsmanager:REGION:…
         os.environ[name] = manager.get_secret_value(SecretId=place)["SecretString"]
-
-
-def _describe_features(workspace: Workspace, record: Record | None) -> None:
-    """Makes the feature group, if the profile has one: its columns are known after the table exists."""
-    from lakewright.records import Prepared
-    from lakewright.targets.sagemaker.features import feature_group
-    from lakewright.targets.sagemaker.names import plain, settings_of
-    from lakewright.targets.sagemaker.sending import answering, clients
-
-    settings = settings_of(workspace.profile)
-    if settings.feature_store is None or not isinstance(record, Prepared):
-        return
-    schema = workspace.lake.scan(record.features).schema
-    sagemaker = clients(settings)("sagemaker")
-    with answering(), suppress(sagemaker.exceptions.ResourceInUse):  # it exists already: its columns cannot change
-        sagemaker.create_feature_group(**feature_group(plain(record.features.name), schema, settings))
 
 
 def _output(name: str, values: dict[str, Any]) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, NotFound, UsageError
 from lakewright.system.progress import bar
-from lakewright.targets.sagemaker.feature_records import JOINED, Change, Store, check_values, compared
-from lakewright.targets.sagemaker.features import definition
+from lakewright.targets.sagemaker.feature_records import Change, check_values, compared
+from lakewright.targets.sagemaker.feature_runtime import Store
+from lakewright.targets.sagemaker.feature_texts import JOINED, definitions, identifier
 from lakewright.targets.sagemaker.names import plain
 from lakewright.targets.sagemaker.sending import answering, clients, existing_thing
 from lakewright.targets.sagemaker.settings import SageMakerSettings
@@ -65,7 +66,7 @@ def publish_to_sagemaker(workspace: Workspace, table: FeatureTable) -> GroupPubl
     now = datetime.now(UTC)
     check_values(workspace.lake, table, version, now)
     with answering():
-        made = _made(body, settings)
+        made = make_group(body, settings)
     name, counts = body["FeatureGroupName"], Counter[Change]()
     with answering(), bar(f"publishing {version}", None) as advance:
         for part in compared(workspace.lake, table, version, now, Store.of(name, settings.region), put=True):
@@ -89,8 +90,7 @@ def group_name(table: FeatureTable) -> str:
 
 def group(table: FeatureTable, settings: SageMakerSettings) -> dict[str, Any]:
     """The body of CreateFeatureGroup. A key of several columns is joined to one text, the JSON list of their values,
-    since a group has one record identifier. The event's time is in seconds, whose fraction keeps microseconds: the
-    texts that Feature Store takes end at milliseconds."""
+    since a group has one record identifier."""
     for name in table.schema.names:
         if name in RESERVED or (name == JOINED and len(table.keys) > 1):
             raise UsageError(f"Feature Store uses the name {name!r} itself", "give the column another name")
@@ -106,15 +106,11 @@ def group(table: FeatureTable, settings: SageMakerSettings) -> dict[str, Any]:
         online["SecurityConfig"] = key
     if table.ttl is not None:
         online["TtlDuration"] = {"Unit": "Seconds", "Value": int(table.ttl.total_seconds())}
-    features = [{"FeatureName": JOINED, "FeatureType": "String"}] if len(table.keys) > 1 else []
-    for field in table.schema:
-        is_time = field.name == table.event_time
-        features.append({"FeatureName": field.name, "FeatureType": "Fractional"} if is_time else definition(field))
     body = {
         "FeatureGroupName": group_name(table),
-        "RecordIdentifierFeatureName": JOINED if len(table.keys) > 1 else table.keys[0],
+        "RecordIdentifierFeatureName": identifier(table.keys),
         "EventTimeFeatureName": table.event_time,
-        "FeatureDefinitions": features,
+        "FeatureDefinitions": definitions(table.schema, table.keys, table.event_time),
         "OnlineStoreConfig": online,
         "RoleArn": settings.role,
         "Description": _described(table),
@@ -148,7 +144,7 @@ def sagemaker_of(workspace: Workspace) -> SageMakerSettings:
     return target
 
 
-def _made(body: Mapping[str, Any], settings: SageMakerSettings) -> bool:
+def make_group(body: Mapping[str, Any], settings: SageMakerSettings) -> bool:
     """Whether the group had to be made; returns when it takes records."""
     sagemaker, name = clients(settings)("sagemaker"), body["FeatureGroupName"]
     found = existing_thing(sagemaker, "describe_feature_group", {"FeatureGroupName": name})
@@ -183,7 +179,7 @@ def _check_same(found: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         other = sorted(set(types[0].items()) ^ set(types[1].items()))[0][0]
         raise UsageError(
             f"the feature group {name} has other features than the table: {other!r}",
-            "delete the group, or make a table of another name: what is in a group keeps its form",
+            "delete the group, whose records stay in S3, or give the table another name: a group keeps its features",
         )
     ttl = [of.get("OnlineStoreConfig", {}).get("TtlDuration") for of in (found, body)]
     if _seconds(ttl[0]) != _seconds(ttl[1]):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.targets.sagemaker.athena import rows_offline
 from lakewright.targets.sagemaker.feature_groups import described_group, group_name, sagemaker_of
-from lakewright.targets.sagemaker.feature_records import Change, Store, compared
+from lakewright.targets.sagemaker.feature_records import Change, compared
+from lakewright.targets.sagemaker.feature_runtime import Store
 from lakewright.targets.sagemaker.sending import answering
 
 if TYPE_CHECKING:

@@ -198,6 +198,12 @@ def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> 
             "Feature Store needs each record's time, and the project names no column of times",
             "set data.columns.event_time, or remove feature_store",
         )
+    if settings.feature_store is not None and project.data.unlabeled is not None:
+        yield Problem(
+            profile.where("target", "feature_store"),
+            "Feature Store needs each record's time, and rows of data.unlabeled have none",
+            "remove data.unlabeled, or feature_store",
+        )
     if settings.batch is not None and settings.endpoint is None:
         yield Problem(
             profile.where("target", "batch"), "a batch job uses the endpoint's champion, and there is none",

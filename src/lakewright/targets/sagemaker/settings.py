@@ -207,7 +207,7 @@ class SageMakerSettings(TargetSettings):
     feature_store: str | None = Field(
         default=None,
         pattern=S3,
-        description="S3 prefix of offline stores: of the features table, for which a group is made, and of feature "
+        description="S3 prefix of offline stores: of the features table, whose rows are put there, and of feature "
         "tables that are published; null: none",
     )
     parameters: dict[str, str] = Field(
