@@ -133,8 +133,8 @@ def postgresql() -> Iterator[Server]:
         settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
         command = [str(programs / "postgres"), "-D", str(folder / "data")]
         server = Server("postgresql", [*command, *(word for each in settings for word in ("-c", each))], port)
-        server.start()
         try:
+            server.start()
             with closing(server.connected("")) as connection, closing(connection.cursor()) as cursor:
                 connection.adbc_connection.set_autocommit(True)
                 cursor.execute("create database shop")
@@ -162,8 +162,8 @@ def mariadb() -> Iterator[Server]:
         )
         command = [str(_mariadbd()), "--no-defaults", f"--datadir={data}", f"--socket={folder / 's'}", f"--port={port}"]
         server = Server("mysql", [*command, "--bind-address=127.0.0.1", f"--init-file={first}"], port)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

@@ -229,12 +229,15 @@ def test_a_table_is_scored_into_postgresql_and_then_only_what_is_new(here: Path,
     assert (second.rows, second.replaced, second.output.rows) == (50, 10, 340)
     again = lw.score(trained, INPUT, output, full=True, commit_rows=100)
     assert (again.rows, again.replaced, again.output.rows) == (350, 10, 340)
+    lake().write(INPUT, posts(360))  # all anew, so the ids alone show what is new
+    by_ids = lw.score(trained, INPUT, output)
+    assert (by_ids.rows, by_ids.replaced, by_ids.output.rows) == (20, 0, 360)
     with pytest.raises(UsageError, match=r"has other columns .*: probabilities: jsonb"):
         lw.score(trained, INPUT, output, full=True, probabilities=False)
     lake().write("main.demo.others", posts(10))
     with pytest.raises(DataError, match=r"holds no predictions for main.demo.others"):
         lw.score(trained, "main.demo.others", output)
-    assert len(predictions(fresh)) == 340
+    assert len(predictions(fresh)) == 360
     for path in here.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
