@@ -96,11 +96,11 @@ class TableVersion(Record):
 
 
 class Changed(Record):
-    """What a statement did to a table: to its rows, to its files, or to the table itself."""
+    """What a statement did to a table: to its rows, to its files, or to the table itself; or to a view."""
 
     table: str
-    version: int | None = Field(description="the version that there is now; None: the table is gone")
-    did: str = Field(description="updated, deleted, merged, dropped, optimized, vacuumed, restored, or nothing")
+    version: int | None = Field(description="the version that there is now; None: the table is gone, or a view")
+    did: str = Field(description="updated, deleted, merged, made, dropped, optimized, vacuumed, restored, or nothing")
     updated: int = 0  # rows
     deleted: int = 0
     inserted: int = 0
@@ -129,6 +129,8 @@ class Ingested(Record):
     unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that is read")
     parts: dict[str, int] = Field(default={}, description="machine → the pieces of the source that it copied")
     features: list[TableVersion] = Field(default=[], description="feature tables that its rows are joined with")
+    views: dict[str, str] = Field(default={}, description="view that the rows were read through → its text")
+    reads: list[TableVersion] = Field(default=[], description="tables of the lake that the rows were read from")
     quarantine: TableVersion | None = Field(
         default=None, description="the table of the rows that expectations dropped, if there is one"
     )
@@ -140,6 +142,8 @@ class Prepared(Record):
     features: TableVersion
     unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that was read")
     unlabeled_rows: int = Field(default=0, description="rows of it among the features")
+    views: dict[str, str] = Field(default={}, description="view that the rows were read through → its text")
+    reads: list[TableVersion] = Field(default=[], description="tables of the lake that the rows were read from")
     recipe: Place = Field(
         validation_alias=AliasChoices("recipe", "encoding"),  # the name in older runs
         description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)",

@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
 
 def tables(*, profile: str | None = None) -> list[dict[str, Any]]:
-    """All tables of the lake, by name: their versions and rows."""
+    """All tables and views of the lake, by name: their versions and rows."""
     return opened(profile).lake.list()
 
 
 def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str, Any]:
-    """The columns, properties and first `limit` rows of `catalog.schema.table`, or of `…@v3`.
+    """The columns, properties and first `limit` rows of `catalog.schema.table`, or of `…@v3`; of a view also its text
+    and the versions that it reads.
 
     Raises NotFound if the table or the version does not exist.
     """
     from lakewright.data.lake.types import python_rows
+    from lakewright.data.lake.views import show_view
 
     lake = opened(profile).lake
+    if lake.view(name) is not None:
+        return show_view(lake, name, limit)
     rows: list[dict[str, Any]] = []
     for batch in lake.scan(lake.version(name), any_year=True):
         rows += python_rows(batch.slice(0, limit - len(rows)))
@@ -57,8 +61,9 @@ def sql(
     """Run one statement of DuckDB's SQL over the lake's tables, or one that keeps a table up.
 
     Returns the rows of a `select`, the version that `create table … as select` or `insert` has written, or what
-    another statement changed: `update`, `delete`, `merge into`, `optimize`, `vacuum`, `restore table`, `drop table`.
-    A table that a run or a model names is dropped only with `even_if_used`; vacuum keeps the versions that they name.
+    another statement changed: `update`, `delete`, `merge into`, `optimize`, `vacuum`, `restore table`, `drop table`,
+    `create view`, `drop view`. A table that a view, a run or a model names is dropped only with `even_if_used`; vacuum
+    keeps the versions that they name.
     With `erase`, the files of older versions go with the rows that the statement takes away, and what depends on them
     cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json.
 

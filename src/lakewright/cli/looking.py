@@ -93,7 +93,7 @@ TableName = Annotated[str, typer.Argument(metavar="TABLE", help="catalog.schema.
 
 @tables.command("list", epilog="Example: lakewright tables list --json")
 def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """List the lake's tables: name, version, rows, bytes."""
+    """List the lake's tables and views: name, version, rows, bytes."""
     from lakewright import api
 
     rows = api.tables(profile=profile)
@@ -155,7 +155,7 @@ def sql(
     ] = None,
     out: Annotated[str | None, typer.Option(help="select: a file for all rows, .csv, .parquet or .json")] = None,
     even_if_used: Annotated[
-        bool, typer.Option("--even-if-used", help="drop table: also one that a run or a model names")
+        bool, typer.Option("--even-if-used", help="drop: also what a view, a run or a model names")
     ] = False,
     erase: Annotated[
         bool, typer.Option("--erase", help="delete, update: remove the files of older versions, too, for good")
@@ -167,7 +167,7 @@ def sql(
 
     `create table a.b.c as select …` writes a table, `insert into a.b.c select …` adds rows. `update`, `delete from` and
     `merge into` change rows; `optimize`, `vacuum`, `restore table … to version as of 3` and `drop table` keep tables
-    up.
+    up. `create [or replace] view a.b.v as select …` gives a select a name.
     """
     from lakewright import api
     from lakewright.data.lake.types import python_rows

@@ -48,7 +48,8 @@ def _made(record: Record) -> str:
     """What a stage handed on, in a few words."""
     match record:
         case Ingested():
-            return str(record.table)
+            through = [*record.views, *map(str, record.reads)]
+            return f"{record.table}, of {', '.join(through)}" if through else str(record.table)
         case Prepared():
             return str(record.features)
         case Trained():

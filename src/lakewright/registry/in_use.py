@@ -1,4 +1,4 @@
-"""What names a table, or one of its versions: the workspace's runs and the registered model versions."""
+"""What names a table, or one of its versions: the lake's views, the workspace's runs, the registered model versions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from lakewright.data.lake.names import TableName, is_table
+from lakewright.data.lake.views import views_naming
 from lakewright.records import Ingested, Prepared, Record, TableVersion
 from lakewright.registry.versions import list_models
 from lakewright.workspace import Workspace
@@ -15,14 +16,19 @@ from lakewright.workspace.run_folder import RunFolder
 
 LOG = logging.getLogger("lakewright")
 _RECORDS: dict[str, type[Record]] = {"ingest": Ingested, "prepare": Prepared}
-TAGS = ("lakewright.table", "lakewright.unlabeled", "lakewright.features")  # of a model version: the tables behind it
+TAGS = (
+    "lakewright.table",
+    "lakewright.unlabeled",
+    "lakewright.features",
+    "lakewright.reads",
+)  # of a model version: the tables behind it
 
 
 @dataclass(frozen=True)
 class Use:
     table: str
     version: int | None  # None: whichever there is
-    by: str  # run 0f3a…, models:/main.health.icd10/3, …
+    by: str  # view main.shop.newest, run 0f3a…, models:/main.health.icd10/3, …
     run: str | None = None  # the run's id
     model: tuple[str, int] | None = None  # the model version's name and number
 
@@ -32,7 +38,8 @@ class Use:
 
 def uses_of(workspace: Workspace, table: str) -> list[Use]:
     """All that names the table. Raises LakewrightError where the registry cannot be reached."""
-    return [use for use in (*_of_runs(workspace), *_of_models(workspace)) if use.table == table]
+    of_views = (Use(named, version, f"view {view}") for view, named, version in views_naming(workspace.lake))
+    return [use for use in (*of_views, *_of_runs(workspace), *_of_models(workspace)) if use.table == table]
 
 
 def _of_runs(workspace: Workspace) -> Iterator[Use]:
@@ -74,7 +81,8 @@ def tables_of(folder: RunFolder) -> list[TableVersion]:
 
 def _of_models(workspace: Workspace) -> Iterator[Use]:
     for model in list_models(workspace.tracking):
-        for text in dict.fromkeys(model.tags[tag] for tag in TAGS if tag in model.tags):
+        named = (text for tag in TAGS if tag in model.tags for text in model.tags[tag].split(", "))
+        for text in dict.fromkeys(named):
             if is_table(text):
                 name, number = TableName.parse(text)
                 yield Use(str(name), number, model.at, model=(model.name, model.version))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lakewright.data.lake import upkeep
 from lakewright.data.lake.changes import change, is_change, without_values
 from lakewright.data.lake.upkeep import is_upkeep, parse_upkeep
+from lakewright.data.lake.views import create_view, drop_view, is_view_statement, parse_view_statement
 from lakewright.errors import UsageError
 from lakewright.records import Changed, TableVersion
 from lakewright.registry.in_use import Use, uses_of
@@ -25,11 +26,14 @@ def run_statement(
     workspace: Workspace, query: str, *, even_if_used: bool = False, erase: bool = False
 ) -> pa.Table | TableVersion | Changed:
     """As `api.sql` explains."""
-    changes, keeps_up = is_change(query), is_upkeep(query)
+    changes, of_view = is_change(query), is_view_statement(query)
+    keeps_up = not of_view and is_upkeep(query)
     if erase and not changes:
         raise UsageError("--erase needs a statement that changes rows", "write: delete from … where …")
-    if even_if_used and not keeps_up:
+    if even_if_used and not keeps_up and not of_view:
         raise UsageError("--even-if-used needs drop table", "leave it out")
+    if of_view:
+        return _view(workspace, query, even_if_used)
     if changes:
         if workspace.profile.sql == "spark":
             raise UsageError(
@@ -38,6 +42,25 @@ def run_statement(
             )
         return _erased(workspace, query) if erase else change(workspace.lake, query)
     return _kept_up(workspace, query, even_if_used) if keeps_up else workspace.sql(query)
+
+
+def _view(workspace: Workspace, query: str, even_if_used: bool) -> Changed:
+    statement = parse_view_statement(query, workspace.lake.default_catalog)
+    if statement.drops:
+        if not even_if_used:
+            _check_unused(workspace, statement.view)
+        return drop_view(workspace.lake, statement)
+    if even_if_used:
+        raise UsageError("--even-if-used needs drop table or drop view", "leave it out")
+    return create_view(workspace.lake, statement)
+
+
+def _check_unused(workspace: Workspace, name: str) -> None:
+    if uses := uses_of(workspace, name):
+        raise UsageError(
+            f"{name} is in use: {_listed(uses)}",
+            "leave it, or drop it all the same (--even-if-used): these cannot be made again then, nor these views read",
+        )
 
 
 def _kept_up(workspace: Workspace, query: str, even_if_used: bool) -> Changed:
@@ -51,12 +74,8 @@ def _kept_up(workspace: Workspace, query: str, even_if_used: bool) -> Changed:
         case "restore":
             return upkeep.restore(lake, statement, query)
         case "drop":
-            uses = uses_of(workspace, statement.table)
-            if uses and not even_if_used:
-                raise UsageError(
-                    f"{statement.table} is in use: {_listed(uses)}",
-                    "leave it, or drop it all the same (--even-if-used): these cannot be made again then",
-                )
+            if not even_if_used:
+                _check_unused(workspace, statement.table)
             return upkeep.drop(lake, statement)
         case "vacuum":
             users = defaultdict[int, list[str]](list)

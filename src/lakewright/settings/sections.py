@@ -128,10 +128,13 @@ class Data(Settings):
     source: str | None = Field(
         default=None,
         description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, "
-        "postgresql://HOST/DATABASE/SCHEMA.TABLE (redshift://, mysql://), or python:module:function; null: the table "
-        "exists already",
+        "postgresql://HOST/DATABASE/SCHEMA.TABLE (redshift://, mysql://), python:module:function, or a table or view "
+        "of the lake; null: the table exists already",
     )
-    table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
+    table: str | None = Field(
+        default=None,
+        description="catalog.schema.table[@vN], or without a source a view; default {schema}.{name}",
+    )
     unlabeled: str | None = Field(
         default=None,
         description="catalog.schema.table[@vN], or a source as above, of rows without a label, which encoder learns "

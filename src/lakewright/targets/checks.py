@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lakewright import plugins
+from lakewright.data.sources.lake import is_of_lake
 from lakewright.errors import LakewrightError, ProfileError, ProjectError
 from lakewright.settings.profile import REFERENCE, Profile, texts_in
 from lakewright.settings.project import Project, load_project
@@ -298,7 +299,8 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             "error" if automatic else "warning",
         )
     source = project.data.source
-    if source is not None and "://" not in source and not source.startswith("python:"):
+    of_lake = source is not None and is_of_lake(source, project.folder)
+    if source is not None and "://" not in source and not source.startswith("python:") and not of_lake:
         yield Problem(
             f"{project.path.name}",
             f"data.source: {source} is a file of this machine",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lakewright.data.lake.catalogs import VIEW
 from lakewright.data.lake.types import named, storable
 from lakewright.errors import NotFound, UsageError, nearest
 
@@ -158,7 +159,7 @@ def feature_table(lake: Lake, name: str) -> FeatureTable:
 
 def feature_tables(lake: Lake) -> Sequence[FeatureTable]:
     """All of the lake, by name."""
-    tables = (_defined_by(lake, entry["full_name"]) for entry in lake.list())
+    tables = (_defined_by(lake, entry["full_name"]) for entry in lake.list() if entry["table_type"] != VIEW)
     return [table for table in tables if table is not None]
 
 

@@ -2,7 +2,8 @@
 
 DuckDB 2.0 has no Delta extension, and allows no catalog called `main`. So each version that a statement reads is a view
 over an Arrow stream, in a catalog of DuckDB's that has its name (`main@v3`), and only the first part of the tables'
-names changes in the statement's text. DuckDB itself has access to no file, no network and no other setting.
+names changes in the statement's text; so it does in the text of the lake's own views, which are DuckDB's views over
+these. DuckDB itself has access to no file, no network and no other setting.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
 
 _ZONED = "TIME WITH TIME ZONE"  # DuckDB's name of the type
+DEFAULT_CATALOG = "view.default_catalog"  # a view's property: of the names of two parts in its text
 
 
 class RunsSql(Protocol):
@@ -90,6 +91,7 @@ def run_sql(lake: Lake, query: str, by: RunsSql = IN_DUCKDB) -> pa.Table | Table
         return by.rows(lake, statement)
     if statement.inserts:
         return by.write(lake, statement, mode="append", properties={"sql": query})
+    lake.check_no_view(str(statement.target))
     if not statement.replaces and _exists(lake, str(statement.target)):
         raise already_exists(statement.target)  # before the query runs; `create` checks again
     return by.write(lake, statement, mode="overwrite" if statement.replaces else "create", properties={"sql": query})
@@ -126,10 +128,9 @@ def insert_once(lake: Lake, query: str, name: str, by: RunsSql = IN_DUCKDB) -> t
 
 def _exists(lake: Lake, table: str) -> bool:
     try:
-        lake.version(table)
+        return lake.view(table) is not None or bool(lake.version(table))
     except (NotFound, UsageError):  # no such table, or not a table's name
         return False
-    return True
 
 
 def by_position(schema: pa.Schema, columns: list[str], table: str) -> pa.Schema:
@@ -198,34 +199,51 @@ class Session:
         empty: bool = False,
         prefix: str = "table_",
         changed: tuple[str, TableName] | None = None,
+        view: TableName | None = None,
     ) -> None:
-        self.views: dict[tuple[str, TableName], Rows] = {}  # by their catalog and their table
-        self.empty, self.prefix = empty, prefix
+        self.prefix = prefix
         self.changed = changed  # the one of which DuckDB has a copy
         self.files = {name: FileRows(lake, file, empty) for name, file in statement.files.items()}
-        self.query = self._placed(lake, statement)
-        self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
+        self.named: dict[str, str] = {}  # the lake's views that the statement reads → their text
+        self._of_views: dict[tuple[str, TableName], str] = {}  # and in DuckDB, those first that others read
+        self._tables: dict[tuple[str, TableName], TableVersion] = {}
+        self._columns: dict[tuple[str, TableName], set[str] | None] = {}
+        self.query = self._placed(lake, statement, () if view is None else (view,))
+        self.views = {  # by their catalog and their table
+            place: Rows(lake, table, self._columns[place], empty) for place, table in self._tables.items()
+        }
 
     def __enter__(self) -> Session:
         import duckdb
 
+        self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
         self.connection: DuckDBPyConnection = duckdb.connect(config={"temp_directory": self.spill.name})
-        for catalog in dict.fromkeys(catalog for catalog, _ in self.views):
+        for catalog in dict.fromkeys(catalog for catalog, _ in (*self.views, *self._of_views)):
             self.connection.execute(f"ATTACH ':memory:' AS \"{catalog}\"")
         for file, of_file in self.files.items():
             self.connection.register(file, of_file)
         for number, (place, rows) in enumerate(self.views.items()):
             self.connection.register(f"{self.prefix}{number}", rows)
-            name, kind = placed(*place), "TABLE" if place == self.changed else "VIEW"
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.rpartition('.')[0]}")
-            made = f"CREATE {kind} {name} AS FROM {self.prefix}{number}"
+            self._make("TABLE" if place == self.changed else "VIEW", place, f"FROM {self.prefix}{number}")
+        for place, text in self._of_views.items():
             try:
-                self.explained(partial(self.connection.execute, made))
-            except BaseException:
-                self.__exit__()
-                raise
+                self._make("VIEW", place, text)
+            except UsageError as error:
+                raise UsageError(
+                    f"the view {place[1]} cannot be read: {error.cause}",
+                    f"write it anew (create or replace view {place[1]} as …), or correct what it reads",
+                ) from error
         lock(self.connection)
         return self
+
+    def _make(self, kind: str, place: tuple[str, TableName], query: str) -> None:
+        name = placed(*place)
+        self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.rpartition('.')[0]}")
+        try:
+            self.explained(lambda: self.connection.execute(f"CREATE {kind} {name} AS {query}"))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
@@ -265,16 +283,32 @@ class Session:
                     raise rows.failures.pop() from None
             raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
 
-    def _placed(self, lake: Lake, statement: Statement) -> str:
-        """The query over views: one for each table and version, with the columns that the query can name."""
+    def _placed(self, lake: Lake, statement: Statement, within: tuple[TableName, ...]) -> str:
+        """The query over views: one for each table and version, with the columns that the query can name, and one for
+        each of the lake's views. `within`: the text of these views, each read by the one before it."""
         names, text = column_names(statement), statement.text
         mentioned = mentions(statement, lambda table: _exists(lake, table))
         for each in sorted(mentioned, key=lambda each: each.catalog.start, reverse=True):
             version = "" if each.version is None else f"v{each.version}"
             catalog = f"{each.table.catalog}@{version}"
-            if (catalog, each.table) not in self.views:
-                pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
-                self.views[catalog, each.table] = Rows(lake, pinned, names, self.empty)
+            place = catalog, each.table
+            if each.table in within:
+                circle = " → ".join(map(str, (*within[within.index(each.table) :], each.table)))
+                raise UsageError(f"the view {each.table} reads itself: {circle}", "take it out of one of these views")
+            if place in self._tables:
+                columns = self._columns[place]
+                self._columns[place] = None if names is None or columns is None else columns | names
+            elif place not in self._of_views:
+                view = lake.view(str(each.table))
+                if view is None:
+                    self._tables[place] = lake.version(f"{each.table}@{version}".removesuffix("@"))
+                    self._columns[place] = names
+                elif version:
+                    raise UsageError(f"{each.table} is a view, which has no versions", f"write {each.table}")
+                else:
+                    inner = parse(view["view_definition"], view["properties"][DEFAULT_CATALOG])
+                    self._of_views[place] = self._placed(lake, inner, (*within, each.table))
+                    self.named[str(each.table)] = view["view_definition"]
             first = f'"{catalog}"' if each.catalog.text else f'"{catalog}".'
             text = text[: each.catalog.start] + first.encode() + text[each.catalog.end :]
         return text.decode()

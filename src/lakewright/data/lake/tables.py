@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from lakewright.data.lake.catalogs import Catalog, Denied, Location
+from lakewright.data.lake.catalogs import VIEW, Catalog, Denied, Location
 from lakewright.data.lake.lost import check_commits, damaged_log, erased_since, lost, unreadable
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.parts import File, Shape, Written, files_of, shape_of
@@ -268,6 +268,8 @@ class Lake:
         location = self._location(table, write=True)
         check_commits(location.uri)
         existing = self._delta(table, location)
+        if existing is None:
+            self.check_no_view(str(table))
         conflict = already_exists(table) if mode == "create" else _busy(table)
         if mode == "create" and existing is not None:
             raise conflict
@@ -437,14 +439,33 @@ class Lake:
                 return self.version(f"{table}@v{commit['version']}")
         return None
 
-    def list(self) -> list[dict[str, Any]]:
-        """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location.
+    def view(self, name: str) -> dict[str, Any] | None:
+        """The catalog's entry of a view, with its view_definition; None: no view has this name."""
+        table, _ = TableName.parse(name)
+        if not hasattr(self.catalog, "register_view"):  # KeepsViews
+            return None
+        entry = self.catalog.get_table(table)
+        return entry if entry is not None and entry["table_type"] == VIEW else None
 
-        Version, rows and bytes are None if the catalog does not know them: no table is opened.
+    def check_no_view(self, table: str) -> None:
+        """Raises UsageError for the name of a view."""
+        if self.view(table) is not None:
+            raise UsageError(
+                f"{table} is a view, not a table",
+                f"select from it in SQL, or write its rows into a table (create table … as select * from {table}); "
+                "to change rows, change those of the tables that it reads",
+            )
+
+    def list(self) -> list[dict[str, Any]]:
+        """The catalog's entries: full_name, table_type, version, rows, bytes, comment, updated_at (ms) and
+        storage_location.
+
+        Version, rows and bytes are None for a view, and if the catalog does not know them: no table is opened.
         """
         return [
             {
                 "full_name": entry["full_name"],
+                "table_type": entry.get("table_type"),
                 "version": _whole(entry["properties"].get("delta.lastUpdateVersion")),
                 "rows": _whole(entry["properties"].get("spark.sql.statistics.numRows")),
                 "bytes": _whole(entry["properties"].get("spark.sql.statistics.totalSize")),
@@ -454,7 +475,8 @@ class Lake:
         ]
 
     def show(self, reference: str) -> dict[str, Any]:
-        """One version's full_name, version, rows, bytes, storage_location, columns, comment, table_id and times.
+        """One version's full_name, table_type, version, rows, bytes, storage_location, columns, comment, table_id and
+        times.
 
         `columns` have Unity Catalog's ColumnInfo fields; created_at and updated_at are the table's, in ms.
         """
@@ -466,6 +488,7 @@ class Lake:
         columns = [{k: v for k, v in column.items() if k != "type_json"} for column in columns_info(schema_of(delta))]
         return {
             "full_name": pinned.name,
+            "table_type": entry.get("table_type"),
             "version": pinned.version,
             "rows": pinned.rows,
             "bytes": _bytes(delta),
@@ -523,6 +546,7 @@ class Lake:
     def _existing(self, table: TableName, location: Location) -> DeltaTable:
         delta = self._delta(table, location)
         if delta is None:
+            self.check_no_view(str(table))
             names = [entry["full_name"] for entry in self.catalog.list_tables(table.catalog, table.schema)]
             raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in names if n != str(table)]))
         return delta

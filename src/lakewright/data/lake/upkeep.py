@@ -173,6 +173,8 @@ def drop(lake: Lake, statement: Upkeep) -> Changed:
     """
     name, _ = TableName.parse(statement.table)
     place = lake.place_to_write(statement.table)
+    if lake.view(statement.table) is not None:
+        raise UsageError(f"{name} is a view, not a table", f"write: drop view {name}")
     entry = lake.catalog.get_table(name)
     try:
         lake.version(statement.table)

@@ -30,6 +30,7 @@ from lakewright.data.lake.types import columns_info, storable
 from lakewright.data.sources import Intake, Source, SourceInPieces, SourceOfFiles
 from lakewright.data.sources.arrivals import Adding, arrivals, replacing
 from lakewright.data.sources.derived import with_derived
+from lakewright.data.sources.lake import LakeSource, is_of_lake
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.pieces import Pieces, copied
 from lakewright.errors import DataError, NotFound, UsageError, nearest
@@ -49,10 +50,11 @@ NEWEST = "newest"  # … that has what freshness goes by
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
     """A text that changes with the source's content and with how it is read. Without a source: the table's version."""
-    if project.data.source is None:
+    data, _ = _source(project, workspace)
+    if data.source is None:
         content = str(workspace.lake.version(project.table))
     else:
-        content = _Reading.of(project, workspace, project.data).content
+        content = _Reading.of(project, workspace, data).content
     lookups = _lookups(project, workspace)
     return _of_joined(content, project, lookups) if lookups else content
 
@@ -67,18 +69,19 @@ def unlabeled(project: Project, workspace: Workspace) -> str | None:
 
 
 def ingest(project: Project, workspace: Workspace) -> Ingested:
-    data = project.data
+    data, name = _source(project, workspace)
     other, apart = _table_of_unlabeled(project, workspace), _of_unlabeled(project)  # before anything is written
     beside = None if apart is None else _Reading.of(project, workspace, apart)
     lookups = _lookups(project, workspace)
     if data.source is None:
         table, content, findings, hosts = workspace.lake.version(project.table), "", list[Finding](), {}
-        dropped = None
+        dropped, views, reads = None, dict[str, str](), list[TableVersion]()
     else:
         beside_them = [name for each in lookups for name in each.values.values()]
-        written = _written(_Reading.of(project, workspace, data), project.table, workspace, beside_them)
+        reading = _Reading.of(project, workspace, data)
+        written = _written(reading, name, workspace, beside_them)
         table, content, findings, hosts = written.table, written.content, written.findings, written.parts
-        dropped = written.dropped
+        dropped, views, reads = written.dropped, reading.views, reading.reads
     if beside is not None:
         of_unlabeled = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
         other = of_unlabeled.table
@@ -93,6 +96,8 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
         findings += noticed
     if workspace.log is not None and data.source is not None:
         workspace.log.params({"source": data.source, "table": str(table), "rows": table.rows})
+        for each in reads:
+            workspace.log.table(each, "reads")
     return Ingested(
         table=table,
         source=source,
@@ -100,9 +105,19 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
         unlabeled=table if other is None and data.unlabeled is not None else other,
         parts=hosts,
         features=[each.version for each in lookups],
+        views=views,
+        reads=reads,
         quarantine=dropped,
         findings=findings,
     )
+
+
+def _source(project: Project, workspace: Workspace) -> tuple[Data, str]:
+    """data, and the table that its source's rows are written to. Where data.table is a view, it is the source."""
+    data = project.data
+    if data.source is None and workspace.lake.view(project.table) is not None:
+        return data.model_copy(update={"source": project.table}), f"{_unpinned(project.table)}_rows"
+    return data, project.table
 
 
 def _lookups(project: Project, workspace: Workspace) -> list[Lookup]:
@@ -206,8 +221,20 @@ class _Reading:
     def of(cls, project: Project, workspace: Workspace, data: Data) -> Self:
         assert data.source is not None
         secrets, findings = workspace.profile.secrets(), list[Finding]()
-        source, uri = open_source(data.source, data.format, secrets, project.folder)
+        if is_of_lake(data.source, project.folder):
+            source: Source = LakeSource(workspace.lake, data.source)
+            uri = data.source
+        else:
+            source, uri = open_source(data.source, data.format, secrets, project.folder)
         return cls(data, source, uri, secrets, _intake(project, data, findings), findings)
+
+    @property
+    def views(self) -> dict[str, str]:
+        return self.source.views if isinstance(self.source, LakeSource) else {}
+
+    @property
+    def reads(self) -> list[TableVersion]:
+        return self.source.reads if isinstance(self.source, LakeSource) else []
 
     @property
     def content(self) -> str:

@@ -109,6 +109,8 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         features=features.table,
         parts=features.parts,
         unlabeled=ingested.unlabeled,
+        views=ingested.views,
+        reads=ingested.reads,
         unlabeled_rows=0 if unlabeled is None else len(unlabeled.rows),
         recipe=str(stored),
         task=task.describe(),

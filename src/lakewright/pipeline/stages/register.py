@@ -31,6 +31,8 @@ def register(
         "lakewright.table": str(prepared.table),
         **({} if prepared.unlabeled is None else {"lakewright.unlabeled": str(prepared.unlabeled)}),
         "lakewright.features": str(prepared.features),
+        **({"lakewright.reads": ", ".join(map(str, prepared.reads))} if prepared.reads else {}),
+        **({"lakewright.views": ", ".join(prepared.views)} if prepared.views else {}),
         "lakewright.project": project.digest,
         "lakewright.git": git_revision(project.folder),
         "lakewright.lock": lock_hash(),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lakewright.settings.profile import CatalogSettings
 
 
+VIEW = "VIEW"  # the table_type of a view's entry
 # The storage options of delta-rs that identify the user; the others name a place (AWS_ENDPOINT_URL, AWS_REGION, …).
 KEYS = re.compile("KEY|SECRET|TOKEN|SAS|CREDENTIAL|CLIENT|TENANT|PASSWORD", re.IGNORECASE)
 
@@ -78,7 +79,23 @@ class Catalog(Protocol):
         """The entry: at least full_name, storage_location, columns, properties and comment; None without one."""
 
     def list_tables(self, catalog: str | None = None, schema: str | None = None) -> list[dict[str, Any]]:
-        """The entries of all Delta tables, or of those in one catalog or schema, by full name."""
+        """The entries of all Delta tables, and of views that this catalog keeps for us; or of those in one catalog or
+        schema, by full name."""
 
     def drop_table(self, name: TableName) -> bool:
-        """Delete the table's entry; its files stay. Returns whether there was an entry."""
+        """Delete the entry; a table's files stay. Returns whether there was an entry."""
+
+
+class KeepsViews(Catalog, Protocol):
+    """A catalog that also keeps views in DuckDB's SQL. Their entries have the table_type VIEW and a view_definition."""
+
+    def register_view(
+        self,
+        name: TableName,
+        *,
+        view_definition: str,
+        columns: Sequence[Mapping[str, Any]],
+        properties: Mapping[str, str] = {},
+        comment: str = "",
+    ) -> None:
+        """Add the view, or put it in the place of the one that has its name."""

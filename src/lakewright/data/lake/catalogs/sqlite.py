@@ -2,7 +2,7 @@
 
 https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and
 `properties` are JSON; a `storage_location` in the workspace is stored as `workspace:tables/…`. The lake decides where a
-table lies, not the entry.
+table lies, not the entry. A view's text is a property, so that earlier versions of Lakewright open the file as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from lakewright.data.lake.catalogs import Location
+from lakewright.data.lake.catalogs import VIEW, Location
 from lakewright.data.lake.names import TableName
 from lakewright.errors import AGAIN, Busy, LakewrightError, of_disk
 from lakewright.records import place_in, stored_place
@@ -25,6 +25,7 @@ from lakewright.settings.profile import CatalogSettings
 
 VERSION = 1
 _WAIT_SECONDS = 30.0
+_DEFINITION = "view_definition"
 
 # Every object has these; `owner` is the user of the operating system until there is access control.
 _COMMON = """comment TEXT NOT NULL DEFAULT '', owner TEXT NOT NULL, properties TEXT NOT NULL DEFAULT '{}',
@@ -135,16 +136,46 @@ class SqliteCatalog:
         comment: str = "",
     ) -> None:
         """Add the table, or update its entry; an empty `comment` keeps the present one."""
+        self._register(
+            name,
+            {
+                "table_id": table_id,
+                "table_type": "MANAGED",
+                "data_source_format": "DELTA",
+                "storage_location": stored_place(self.path.parent.resolve(), storage_location),
+                "columns": json.dumps(columns),
+                "comment": comment,
+                "properties": json.dumps(dict(properties)),
+            },
+        )
+
+    def register_view(
+        self,
+        name: TableName,
+        *,
+        view_definition: str,
+        columns: Sequence[Mapping[str, Any]],
+        properties: Mapping[str, str] = {},
+        comment: str = "",
+    ) -> None:
+        self._register(
+            name,
+            {
+                "table_id": str(uuid.uuid4()),
+                "table_type": VIEW,
+                "data_source_format": "",
+                "storage_location": "",
+                "columns": json.dumps(columns),
+                "comment": comment,
+                "properties": json.dumps({**properties, _DEFINITION: view_definition}),
+            },
+        )
+
+    def _register(self, name: TableName, described: Mapping[str, str]) -> None:
         user, now = getpass.getuser(), _now()
         values = {
-            "table_id": table_id,
-            "table_type": "MANAGED",
-            "data_source_format": "DELTA",
-            "storage_location": stored_place(self.path.parent.resolve(), storage_location),
-            "columns": json.dumps(columns),
-            "comment": comment,
+            **described,
             "owner": user,
-            "properties": json.dumps(dict(properties)),
             "created_at": now,
             "created_by": user,
             "updated_at": now,
@@ -159,6 +190,7 @@ class SqliteCatalog:
             connection.execute(
                 f"INSERT INTO tables ({', '.join(values)}) VALUES ({', '.join(':' + key for key in values)}) "
                 "ON CONFLICT (full_name) DO UPDATE SET table_id = excluded.table_id, "
+                "table_type = excluded.table_type, data_source_format = excluded.data_source_format, "
                 "storage_location = excluded.storage_location, columns = excluded.columns, "
                 "properties = excluded.properties, updated_at = excluded.updated_at, updated_by = excluded.updated_by, "
                 "comment = CASE excluded.comment WHEN '' THEN comment ELSE excluded.comment END",
@@ -183,11 +215,10 @@ class SqliteCatalog:
 
     def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
         values = dict(zip(row.keys(), row, strict=True))
-        return {
-            **values,
-            **{key: json.loads(values[key]) for key in ("columns", "properties")},
-            "storage_location": place_in(self.path.parent.resolve(), values["storage_location"]),
-        }
+        entry = {**values, **{key: json.loads(values[key]) for key in ("columns", "properties")}}
+        if entry["table_type"] == VIEW:
+            return {**entry, "storage_location": None, _DEFINITION: entry["properties"].pop(_DEFINITION)}
+        return {**entry, "storage_location": place_in(self.path.parent.resolve(), values["storage_location"])}
 
     def drop_table(self, name: TableName) -> bool:
         """Delete the table's entry; its files stay. Returns whether there was an entry."""

@@ -120,6 +120,11 @@ class OnSpark:
             )
         prefix = f"lw_{uuid4().hex[:12]}_"
         with Session(lake, statement, empty=True, prefix=prefix) as session:
+            if session.named:
+                raise UsageError(
+                    f"Spark reads no views, and {next(iter(session.named))} is one",
+                    "name a profile with sql: duckdb, or write the view's rows into a table there",
+                )
             tables, columns = _tables(session)
             # of a PIVOT that DuckDB does not show, the columns are values of rows
             bound = None if statement.tree is None else _bound(session, tables)
