@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lakewright.data.rows.lost import Shortfalls
     from lakewright.data.rows.quality import Noticed
     from lakewright.model.recipe.tokens import Tokens
+    from lakewright.pages.pictures.of_rows import Kind
     from lakewright.records import Changed, TableVersion
     from lakewright.settings.project import Project
 
@@ -56,6 +57,7 @@ def sql(
     even_if_used: bool = False,
     erase: bool = False,
     out: str | Path | None = None,
+    plot: Kind | None = None,
     profile: str | None = None,
 ) -> pa.Table | TableVersion | Changed:
     """Run one statement of DuckDB's SQL over the lake's tables, or one that keeps a table up.
@@ -65,13 +67,16 @@ def sql(
     `create view`, `drop view`. A table that a view, a run or a model names is dropped only with `even_if_used`; vacuum
     keeps the versions that they name.
     With `erase`, the files of older versions go with the rows that the statement takes away, and what depends on them
-    cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json.
+    cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json;
+    with `plot`, they are drawn into `out`, a file .svg or .png: the first column is x, the others are y.
 
     Raises UsageError if the statement is wrong or not supported, or drops a table in use; NotFound if a table or a
     version does not exist; Busy if another process wrote the table at the same time.
     """
     from lakewright.registry.statements import run_statement
 
+    if plot is not None:
+        return _plotted(query, plot, None if out is None else Path(out), profile)
     if out is None:
         return run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
     import pyarrow as pa
@@ -82,6 +87,23 @@ def sql(
     rows = run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
     assert isinstance(rows, pa.Table), "a select gives rows"
     write_result(rows, Path(out))
+    return rows
+
+
+def _plotted(query: str, plot: Kind, out: Path | None, profile: str | None) -> pa.Table:
+    import pyarrow as pa
+
+    from lakewright.data.lake.results import check_rows
+    from lakewright.pages.pictures.of_rows import chart_of, check_plot, write_plot
+    from lakewright.registry.statements import run_statement
+
+    check_plot(plot, out)
+    check_rows(query)
+    rows = run_statement(opened(profile), query)
+    assert isinstance(rows, pa.Table), "a select gives rows"
+    chart = chart_of(rows, plot)
+    if out is not None:
+        write_plot(chart, out)
     return rows
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from lakewright.cli import former
 from lakewright.cli.app import AsJson, ProfileName, app
-from lakewright.cli.show import print_json, print_rows, visible
+from lakewright.cli.show import note, print_json, print_rows, visible
 from lakewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def profile_data(
     print_rows(summary(measured), False, "columns")
     for finding in measured.findings:
         print(f"- {finding.detail}")
-    for note in measured.notes:
-        print(f"note: {note}")
+    for line in measured.notes:
+        print(f"note: {line}")
     print(f"page: {measured.page}\njson: {measured.json_file}\nnotebook: {measured.notebook}")
     for file in measured.expectations:
         print(f"expectations: {file}")
@@ -153,7 +154,15 @@ def sql(
     once: Annotated[
         str | None, typer.Option(help="insert: a name; rows that were inserted under it are never inserted again")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="select: a file for all rows, .csv, .parquet or .json")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="select: a file for all rows, .csv, .parquet or .json; of a plot, .svg or .png")
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            help="select: draw bar, line, scatter (the first column is x), hist or box; without --out, as text"
+        ),
+    ] = None,
     even_if_used: Annotated[
         bool, typer.Option("--even-if-used", help="drop: also what a view, a run or a model names")
     ] = False,
@@ -174,6 +183,13 @@ def sql(
     from lakewright.records import Changed, TableVersion, plain
 
     written = True
+    if plot is not None:
+        if once or erase or even_if_used or as_json:
+            raise UsageError(
+                "--plot goes with none of --once, --erase, --even-if-used and --json", "leave out one of them"
+            )
+        _plot(query, plot, out, profile)
+        return
     if once is None:
         result = api.sql(query, even_if_used=even_if_used, erase=erase, out=out, profile=profile)
     elif erase or even_if_used or out:
@@ -201,6 +217,21 @@ def sql(
     print_rows(rows, False, "rows")
     if len(rows) < result.num_rows:
         print(f"{len(rows)} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
+
+
+def _plot(query: str, kind: str, out: str | None, profile: str | None) -> None:
+    import pyarrow as pa
+
+    from lakewright import api
+    from lakewright.cli.drawing import drawn
+    from lakewright.pages.pictures.of_rows import Kind, chart_of
+
+    rows = api.sql(query, plot=cast(Kind, kind), out=out, profile=profile)
+    assert isinstance(rows, pa.Table), "a select gives rows"
+    chart = chart_of(rows, cast(Kind, kind))
+    print(f"wrote {out}" if out else drawn(chart, shutil.get_terminal_size((100, 24)).columns))
+    for line in chart.notes:
+        note(line)
 
 
 def _what_changed(changed: Changed) -> str:

@@ -19,8 +19,13 @@ def check_result(query: str, path: Path) -> None:
     """Raises UsageError for a file of another kind, and for a statement that gives no rows: before it runs."""
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path} is no file for rows", f"name one that ends in {', '.join(ENDINGS)}")
+    check_rows(query)
+
+
+def check_rows(query: str) -> None:
+    """Raises UsageError for a statement that gives no rows: before it runs."""
     if parse(query).target is not None:
-        raise UsageError("the statement writes a table and gives no rows for a file", "leave out --out")
+        raise UsageError("the statement writes a table and gives no rows", "leave out --out and --plot")
 
 
 def write_result(rows: pa.Table, path: Path) -> None:
