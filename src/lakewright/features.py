@@ -99,7 +99,9 @@ def write(table: str, rows: str | pa.Table | pa.RecordBatchReader, *, profile: s
         source, uri = open_source(rows, None, secrets, Path.cwd())
         texts = [name for name, kind in {**known.key_types, **known.values}.items() if str(kind) == "string"]
         times = dict.fromkeys(known.times, "time")
-        reader = source.open(uri, {}, secrets, Intake(as_written=frozenset(texts), times=times))
+        shown = known.as_json()
+        types = {**shown["keys"], **shown["values"]}  # an empty key in a file of texts is a null, not another type
+        reader = source.open(uri, {}, secrets, Intake(as_written=frozenset(texts), times=times, types=types))
     return add(workspace.lake, known, reader)
 
 
@@ -196,15 +198,21 @@ def history(table: str, key: Mapping[str, Any], *, profile: str | None = None) -
 def _key_columns(table: FeatureTable, keys: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     import pyarrow as pa
 
+    from lakewright.data.features.online.entries import read_part
+
     for each in keys:
         if set(each) != set(table.keys):
             raise UsageError(
                 f"{dict(each)} is no key of {table.name}, whose keys are {', '.join(table.keys)}",
                 f"write {' '.join(f'{key}=VALUE' for key in table.keys)}",
             )
+    types = table.as_json()["keys"]
     try:
-        return {key: pa.array([each[key] for each in keys], table.key_types[key]) for key in table.keys}
-    except (pa.ArrowException, TypeError, ValueError) as failure:
+        return {
+            key: pa.array([read_part(each[key], key, types[key]) for each in keys], table.key_types[key])
+            for key in table.keys
+        }
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as failure:
         raise UsageError(
             f"a key of {table.name} does not fit: {failure}", "give it in the type of its column"
         ) from None

@@ -237,12 +237,11 @@ def test_keys_of_several_columns(lake: Lake, store: OnlineStore) -> None:
         {"a": None, "b": "x"},
         {"a": 1, "b": "x", "value": 0},
         "text",
-        {},
     ]
     completed, unknown = lookups.completed(rows)
     assert completed == [
         {"a": 1, "value": 1}, {"a": 1.0, "value": 2}, {"a": None, "value": None}, {"a": 1, "b": "x", "value": 0},
-        "text", {},
+        "text",
     ]  # fmt: skip
     assert unknown == {2: ["value"]}
     batch = pa.RecordBatch.from_pydict({"b": ['x", "y', "x", "z"], "a": [1, 1, 1]})
@@ -360,6 +359,22 @@ def test_what_no_store_holds(lake: Lake, store: OnlineStore) -> None:
         Lookups([Lookup(DAILY, {"buyer": "customer"}, {"spend": "spend"})], store, ["spend"]).check()
     with pytest.raises(DataError, match="has the keys customer"):
         values_online(store, DAILY, [{"buyer": 1}])
+
+
+def test_a_table_that_is_gone_is_no_unknown_key(lake: Lake, store: OnlineStore) -> None:
+    """A server of Redis that starts again without its data answers, and has nothing."""
+    daily(lake, [(1, 1, 1, 1.0)])
+    publish(lake, DAILY, store, NOW)
+    lookups = Lookups([Lookup(DAILY, {"customer": "buyer"}, {"spend": "spent"})], store, ["spent"])
+    assert lookups.completed([{"buyer": 1}, {"buyer": 2}]) == ([{"spent": 1.0}, {"spent": None}], {1: ["spent"]})
+    store.remove(DAILY)
+    with pytest.raises(NotFound, match=r"no values of main\.shop\.daily"):
+        lookups.completed([{"buyer": 1}])
+    publish(lake, DAILY, store, NOW)
+    assert lookups.completed([{"buyer": 1}])[0] == [{"spent": 1.0}]
+    with pytest.raises(DataError, match="has no 'spent', and no buyer, by which") as failure:
+        lookups.completed([{"price": 1}])
+    assert "give buyer" in failure.value.remedy
 
 
 def test_a_store_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,20 @@ def test_a_table_from_a_file_to_training_rows() -> None:
     assert "customer bigint" in features("show main.shop.daily") and "main.shop.daily" in features("list")
 
 
+def test_keys_of_other_types() -> None:
+    features("create main.shop.days --key day_of:date --key open:boolean --event-time at --value visits:int")
+    row = "select date '2026-01-31' day_of, true as open, timestamptz '2026-02-01' as \"at\", 3::int visits"
+    assert lw.features.write("main.shop.days", row).rows == 1
+    (values,) = json.loads(features("get main.shop.days day_of=2026-01-31 open=true --json"))["values"]
+    assert values["visits"] == 3
+    (row_of,) = json.loads(features("history main.shop.days day_of=2026-01-31 open=true --json"))["rows"]
+    assert row_of["visits"] == 3
+    features(CREATE)
+    for key, why in (("9223372036854775808", "does not fit"), ("abc", "no whole number")):
+        with pytest.raises(UsageError, match=why):
+            features(f"get main.shop.daily customer={key}")
+
+
 def test_other_rows_than_files() -> None:
     features(CREATE)
     lw.features.write("main.shop.daily", "spend.csv")
@@ -156,6 +170,10 @@ def test_a_project_learns_from_what_was_known(folder: Path) -> None:
     assert "customer = buyer: spend as spent; the last day that was known (loaded) at each row’s time" in page
     assert "not older than 30 days" in page
     assert prepared.columns is not None and prepared.columns["numbers"] == ["spent", "price"]
+
+    for table in ("buyers", "buyers_joined", "daily"):
+        with pytest.raises(UsageError, match="is in use"):
+            lw.sql(f"drop table main.shop.{table}")
 
     again = lw.run("project.yml")
     assert again.records["prepare"] == prepared and again.stages["prepare"].status == "skipped"

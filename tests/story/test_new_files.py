@@ -172,9 +172,12 @@ def test_rows_that_are_not_as_expected(folder: Path) -> None:
     record = ingest()
     assert record.table.rows == 180 and record.quarantine is not None and record.quarantine.rows == 20
     assert sorted([*ids(), *ids(f"{TABLE}_quarantine")]) == sorted(f"r{number}" for number in range(200))
+    arrive(folder, "all-of-it.csv", 300, rows=3, price="9")
+    record = ingest()
+    assert record.table.rows == 180 and record.quarantine is not None and record.quarantine.rows == 23
     arrive(folder, "c.csv", 200, rows=5)
     record = ingest()
-    assert record.table.rows == 185 and record.quarantine is not None and record.quarantine.rows == 20
+    assert record.table.rows == 185 and record.quarantine is not None and record.quarantine.rows == 23
 
 
 INGEST = "import lakewright as lw; lw.ingest('project.yml')"
@@ -213,6 +216,31 @@ def test_two_at_once(folder: Path) -> None:
     assert any(each.returncode == 0 for each in both), errors
     ingest()
     assert len(ids()) == len(set(ids())) == 5100
+
+
+def test_files_without_rows(folder: Path) -> None:
+    arrive(folder, "a.csv", 0)
+    ingest()
+    (folder / "incoming" / "b.csv").write_text("id,price,kept\n")
+    (folder / "incoming" / "c.csv").touch()
+    record = ingest()
+    assert record.table.rows == 100 and [each.name for each in ingest().findings] == ["files_empty"]
+    (folder / "incoming" / "c.csv").write_text("id,price,kept\nc1,1,no\n")  # its writer is done now
+    assert ingest().table.rows == 101
+    (folder / "incoming" / "b.csv").write_text("id,price,kept\nb1,1,no\n")
+    assert [each.name for each in ingest().findings] == ["files_changed"]
+    (folder / "incoming" / "d.csv").write_text("id,price,kept\nd1,much,no\n")
+    with pytest.raises(DataError, match=r"the new files of incoming \(d\.csv\) cannot be added"):
+        ingest()
+
+
+def test_another_folder_is_another_source(folder: Path) -> None:
+    arrive(folder, "a.csv", 0)
+    ingest()
+    (folder / "other").mkdir()
+    (folder / "other" / "a.csv").write_text("id,price,kept\nx,1,no\n")
+    with pytest.raises(DataError, match="holds the files of incoming"):
+        ingest("data.source=other")
 
 
 def test_what_has_no_new_files(folder: Path) -> None:

@@ -62,7 +62,7 @@ def answered(folder: Path, process: object) -> None:
     model = model_of(folder)
     with serving(model, folder=folder) as server:
         not_published = server.ask("POST", "/predict", {"rows": [{"buyer": 1, "price": 1}]})
-        assert not_published.status == 400 and "features publish main.shop.daily" in not_published.json["remedy"]
+        assert not_published.status == 503 and "features publish main.shop.daily" in not_published.json["remedy"]
         assert server.ask("POST", "/predict", {"rows": [{"spent": 3.0, "price": 1}]}).status == 200
         assert "no values of main.shop.daily" in server.log.read_text()
     assert "40 keys online" in features("publish main.shop.daily")

@@ -58,6 +58,7 @@ def sql(
     erase: bool = False,
     out: str | Path | None = None,
     plot: Kind | None = None,
+    engine: Literal["athena"] | None = None,
     profile: str | None = None,
 ) -> pa.Table | TableVersion | Changed:
     """Run one statement of DuckDB's SQL over the lake's tables, or one that keeps a table up.
@@ -68,13 +69,18 @@ def sql(
     keeps the versions that they name.
     With `erase`, the files of older versions go with the rows that the statement takes away, and what depends on them
     cannot be made again. The rows of a `select` are also written to `out`, a file .csv, .parquet or .json;
-    with `plot`, they are drawn into `out`, a file .svg or .png: the first column is x, the others are y.
+    with `plot`, they are drawn into `out`, a file .svg or .png: the first column is x, the others are y. `engine`: the
+    statement is sent to Amazon Athena as it is, in Athena's SQL, and its rows come back.
 
     Raises UsageError if the statement is wrong or not supported, or drops a table in use; NotFound if a table or a
     version does not exist; Busy if another process wrote the table at the same time.
     """
     from lakewright.registry.statements import run_statement
 
+    if engine is not None:
+        if even_if_used or erase or plot is not None:
+            raise UsageError("Athena runs the statement as it is", "leave out plot, erase and even_if_used")
+        return _of_athena(query, None if out is None else Path(out), profile)
     if plot is not None:
         return _plotted(query, plot, None if out is None else Path(out), profile)
     if out is None:
@@ -87,6 +93,17 @@ def sql(
     rows = run_statement(opened(profile), query, even_if_used=even_if_used, erase=erase)
     assert isinstance(rows, pa.Table), "a select gives rows"
     write_result(rows, Path(out))
+    return rows
+
+
+def _of_athena(query: str, out: Path | None, profile: str | None) -> pa.Table:
+    from lakewright.data.lake.athena import run
+    from lakewright.data.lake.results import write_result
+    from lakewright.settings.profile import load_profile
+
+    rows = run(load_profile(profile), query)
+    if out is not None:
+        write_result(rows, out)
     return rows
 
 

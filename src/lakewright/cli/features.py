@@ -177,6 +177,10 @@ def publish_values(
             print_json(published.model_dump())
         else:
             print(f"{published.table}@v{published.version}: {published.entries:,} keys online, as of {published.as_of}")
+            if not published.entries:
+                print(
+                    "no value is known now, or all are older than the table's time to live: lakewright features status"
+                )
         return
     with stoppable("what was put stays"):
         there = of_lake.publish(table, to=to, profile=profile)
@@ -264,7 +268,8 @@ def _key(table: str, written: Iterable[str], profile: str | None) -> dict[str, A
 
     types = of_lake.show(table, profile=profile).key_types
     pairs = _pairs(written, "=", "KEY", "COLUMN=VALUE")
-    return {name: _whole(value) if "int" in str(types.get(name)) else value for name, value in pairs.items()}
+    read = {"bool": _truth, **dict.fromkeys(("int8", "int16", "int32", "int64"), _whole)}
+    return {name: read.get(str(types.get(name)), str)(value) for name, value in pairs.items()}
 
 
 def _pairs(written: Iterable[str], mark: str, option: str, form: str) -> dict[str, str]:
@@ -292,11 +297,17 @@ def _lookup(written: str) -> Any:
         ) from None
 
 
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise UsageError(f"{value!r} is no truth value, and the key is one", "write COLUMN=true, or COLUMN=false")
+    return value == "true"
+
+
 def _whole(value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise UsageError(f"{value!r} is no whole number, and the key is one", "write KEY=7") from None
+        raise UsageError(f"{value!r} is no whole number, and the key is one", "write COLUMN=7") from None
 
 
 def _time(written: str | None) -> datetime | None:

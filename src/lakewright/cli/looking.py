@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from lakewright.cli import former
-from lakewright.cli.app import AsJson, ProfileName, app
+from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.cli.show import note, print_json, print_rows, visible
 from lakewright.errors import UsageError
 
@@ -163,6 +164,9 @@ def sql(
             help="select: draw bar, line, scatter (the first column is x), hist or box; without --out, as text"
         ),
     ] = None,
+    engine: Annotated[
+        Literal["athena"] | None, typer.Option(help="athena: send the statement to Amazon Athena as it is")
+    ] = None,
     even_if_used: Annotated[
         bool, typer.Option("--even-if-used", help="drop: also what a view, a run or a model names")
     ] = False,
@@ -183,6 +187,8 @@ def sql(
     from lakewright.records import Changed, TableVersion, plain
 
     written = True
+    if engine is not None and (plot is not None or once is not None):
+        raise UsageError("--engine goes with neither --plot nor --once", "leave out one of them")
     if plot is not None:
         if once or erase or even_if_used or as_json:
             raise UsageError(
@@ -191,7 +197,8 @@ def sql(
         _plot(query, plot, out, profile)
         return
     if once is None:
-        result = api.sql(query, even_if_used=even_if_used, erase=erase, out=out, profile=profile)
+        with stoppable("Athena was told to stop") if engine else nullcontext():
+            result = api.sql(query, even_if_used=even_if_used, erase=erase, out=out, engine=engine, profile=profile)
     elif erase or even_if_used or out:
         raise UsageError("--once goes with none of --erase, --even-if-used and --out", "leave out one of them")
     else:

@@ -115,6 +115,18 @@ class Serve(Settings):
         return size
 
 
+class AthenaSettings(Settings):
+    """Amazon Athena, which `lakewright sql --engine athena` sends statements to."""
+
+    output: str = Field(description="S3 prefix of the results, s3://BUCKET/PREFIX", pattern=r"^s3://")
+    workgroup: str = Field(default="primary", description="the workgroup, whose limits hold")
+    database: str | None = Field(default=None, description="Glue database of names without one")
+    region: str | None = Field(
+        default=None, description="default AWS_REGION of storage_options, else as boto3 finds it"
+    )
+    kms_key: str | None = Field(default=None, description="key that encrypts the results; default S3's own")
+
+
 class TrainingSettings(Settings):
     """How many processes train one network together; what is learned stays the same, but for rounding."""
 
@@ -202,6 +214,9 @@ class Profile(Settings):
         default="duckdb",
         description="what runs SQL statements, with the same answers: DuckDB on this machine, or the Spark cluster of "
         "`workers`",
+    )
+    athena: AthenaSettings | None = Field(
+        default=None, description="where `lakewright sql --engine athena` sends statements"
     )
     online: SerializeAsAny[StoreSettings] = Field(
         default={"name": "sqlite"},

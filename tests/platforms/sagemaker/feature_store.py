@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,6 +47,7 @@ class FeatureStore:
     throttled: int = 0  # of the next requests
     after: Callable[[str], None] = lambda operation: None
     answers: dict[str, list[tuple[list[str], list[str], list[tuple[Any, ...]]]]] = field(default_factory=dict)
+    tables: Sequence[str] = ()  # statements that make more tables for Athena
     lock: Any = field(default_factory=threading.RLock)
 
     def call(self, service: str, operation: str, request: Json) -> Json:
@@ -193,6 +194,8 @@ class FeatureStore:
         self.answers.clear()
         with duckdb.connect() as connection:
             connection.execute("CREATE SCHEMA sagemaker_featurestore")
+            for statement in self.tables:
+                connection.execute(statement)
             for name, group in self.groups.items():
                 place = group.get("OfflineStoreConfig", {}).get("DataCatalogConfig")
                 if place is None:
@@ -223,13 +226,25 @@ class FeatureStore:
 
     def get_query_results(self, request: Json) -> Json:
         ((names, kinds, rows),) = self.answers["query"]
-        cells = [[{} if each is None else {"VarCharValue": str(each)} for each in row] for row in rows]
+        cells = [[{} if each is None else {"VarCharValue": _cell(each)} for each in row] for row in rows]
         lines = [{"Data": [{"VarCharValue": name} for name in names]}, *({"Data": row} for row in cells)]
         begin = int(request.get("NextToken", 0))
-        kinds = [{"bigint": "bigint", "double": "double"}.get(kind, "varchar") for kind in kinds]
-        about = [{"Name": name, "Type": kind} for name, kind in zip(names, kinds, strict=True)]
+        about = [{"Name": name, **_athena_type(kind)} for name, kind in zip(names, kinds, strict=True)]
         answer: Json = {"ResultSet": {"Rows": lines[begin : begin + 2], "ResultSetMetadata": {"ColumnInfo": about}}}
         return {**answer, "NextToken": str(begin + 2)} if begin + 2 < len(lines) else answer
+
+
+def _athena_type(kind: str) -> Json:
+    """Of a type of DuckDB's."""
+    if kind.startswith("decimal"):
+        precision, scale = kind.removeprefix("decimal(").rstrip(")").split(",")
+        return {"Type": "decimal", "Precision": int(precision), "Scale": int(scale)}
+    same = ("tinyint", "smallint", "integer", "bigint", "double", "boolean", "date", "timestamp")
+    return {"Type": kind if kind in same else {"float": "float"}.get(kind, "varchar")}
+
+
+def _cell(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @contextmanager

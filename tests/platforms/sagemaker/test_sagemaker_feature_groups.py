@@ -21,8 +21,9 @@ from moto import mock_aws
 
 import lakewright as lw
 from lakewright.data.features import defined
+from lakewright.data.lake import athena
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.targets.sagemaker import athena, feature_groups, feature_runtime
+from lakewright.targets.sagemaker import feature_groups, feature_runtime
 from lakewright.targets.sagemaker.feature_groups import GroupPublished, group
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 from platforms.sagemaker.feature_store import FeatureStore, served

@@ -27,7 +27,8 @@ def refusal(violated: Sequence[tuple[Expectation, Tally]], rows: int, source: st
     details = [_detail(each, tally, rows, table) for each, tally in failed]
     error = DataError(
         "\n".join([f"{source} is not as expected, and {table} stays as it is:", *details]),
-        "correct the source, or set the expectation's severity in data.expect to warn or drop",
+        "correct the source, or set the expectation's severity in data.expect to warn"
+        + " or drop" * all(each.kind not in OF_ALL_ROWS for each, _ in failed),
     )
     error.findings = [finding(each, tally, rows, table) for each, tally in violated if each.severity != "fail"]
     return error

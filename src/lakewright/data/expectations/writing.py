@@ -205,7 +205,7 @@ class Writing:
         violated = [(each, tally) for each, tally in tallies if tally.count]
         if (error := refusal(violated, checked.rows, self.source, self.table)) is not None:
             raise error
-        if not checked.files:
+        if not checked.files and self.adding.mode == "overwrite":
             names = ", ".join(each.name for each, _ in violated if each.severity == "drop")
             raise DataError(
                 f"no row of {self.source} is as expected: all {checked.rows:,} would be dropped ({names}), and "

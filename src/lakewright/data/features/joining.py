@@ -270,9 +270,11 @@ def check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lo
         raise DataError(f"{rows} has no column {time!r}, the time of its rows", nearest(time, schema.names))
     kind = schema.field(time).type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        made = f"to_timestamp({quoted(time)})" if is_number else f"{quoted(time)}::timestamptz"
         raise DataError(
             f"the column {time!r} of {rows} is of type {kind}, and no time",
-            f"make it one in SQL: create table … as select * replace ({time}::timestamptz as {time}) from …",
+            f"make it one in SQL: create table … as select * replace ({made} as {quoted(time)}) from …",
         )
     taken = [*schema.names]
     for each in lookups:
@@ -292,6 +294,6 @@ def check(rows: TableVersion, schema: pa.Schema, time: str, lookups: Sequence[Lo
             if after.lower() in (name.lower() for name in taken):
                 raise UsageError(
                     f"two columns would be named {after!r}: one of {each.table.name}, and one before it",
-                    f"name the value otherwise: {before} as {each.table.name.rpartition('.')[2]}_{before}",
+                    f"name the value otherwise, values: {{{before}: {each.table.name.rpartition('.')[2]}_{before}}}",
                 )
             taken.append(after)

@@ -48,7 +48,7 @@ def without_files(query: str) -> tuple[str, Mapping[str, FileName]]:
             if not part["arguments"]:
                 raise UsageError(
                     f"read_{part['reader'].lower()} takes a path in quotes and nothing else here",
-                    "for other options write a project with data.options (lakewright run --to ingest)",
+                    "for other options write a project with data.options (lakewright ingest)",
                 )
             path = part["arguments"].rpartition(")")[0].strip()[1:-1].replace("''", "'")
             file = FileName(part["reader"].lower(), path)

@@ -96,8 +96,12 @@ def plain_schema(schema: pa.Schema, intake: Intake) -> pa.Schema:
     return storable(simplified(pa.schema([each for each in schema if each.name in included]), intake.notice))
 
 
-def no_rows(uri: str) -> DataError:
-    return DataError(f"{uri} has no rows", "check that the source is complete")
+class NoRows(DataError):
+    """The source has columns, and no rows."""
+
+
+def no_rows(uri: str) -> NoRows:
+    return NoRows(f"{uri} has no rows", "check that the source is complete")
 
 
 def unreadable(name: str, error: Exception) -> DataError:

@@ -44,19 +44,25 @@ class Arrivals:
     changed: Sequence[str]  # of files that are others than when they were read
 
 
-def arrivals(lake: Lake, table: str, files: Files, again: bool) -> Arrivals:
+def arrivals(lake: Lake, table: str, files: Files, again: bool, source: str) -> Arrivals:
     """The files that the table does not hold. A table that was written in another way, or is to be written `again`, is
-    written anew. Raises DataError where the note of what was read is gone."""
+    written anew. Raises DataError where the note of what was read is gone, or is of another source: files of the same
+    names are others there."""
     before = lake.transactions(table, [APPLICATION])[APPLICATION]
     ours = random.SystemRandom().randrange(1, 1 << 62)
     now = {file.name: stamp(files, file) for file in files.files}
     continues = bool(before) and not again
     last = _read(lake, table, before) if continues and before else _Note({})
     seen = last.files
+    if seen and last.source != source:
+        raise DataError(
+            f"{table} holds the files of {last.source}, and data.source is {source} now",
+            "name another table (data.table), or read all files anew: lakewright run --rerun ingest",
+        )
 
     def note(quarantine: int | None) -> None:
         place = _place(lake, table)
-        content = vars(_Note({**now, **seen}, quarantine, before))
+        content = vars(_Note({**now, **seen}, quarantine, before, source))
         parts.put(Written(_file(ours), 0, 0, json.dumps(content).encode()), place)
         if last.before:  # nothing names it any more
             parts.remove([Written(_file(last.before), 0, 0)], place)
@@ -78,6 +84,7 @@ class _Note:
     files: Mapping[str, str]  # file → its size and its time or tag, when it was read
     quarantine: int | None = None  # the version that belongs to the table's
     before: int | None = None  # the note until then
+    source: str = ""  # as the project names it
 
 
 def _read(lake: Lake, table: str, note: int) -> _Note:

@@ -27,7 +27,7 @@ from lakewright.data.features.joining import TOO_OLD, WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT, Lake
 from lakewright.data.lake.types import columns_info, storable
-from lakewright.data.sources import Intake, Source, SourceInPieces, SourceOfFiles
+from lakewright.data.sources import Intake, NoRows, Source, SourceInPieces, SourceOfFiles
 from lakewright.data.sources.arrivals import Adding, arrivals, replacing
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.lake import LakeSource, is_of_lake
@@ -92,6 +92,7 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     source = data.source or str(table)
     content = content or str(table)
     if lookups:
+        reads = [*reads, table]
         table, content, noticed = _with_values(table, content, project, lookups, workspace)
         findings += noticed
     if workspace.log is not None and data.source is not None:
@@ -275,7 +276,24 @@ def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequenc
         if reading.intake.files is not None and not reading.intake.files:  # every file of the source was read
             dropped = quarantine.existing(lake, name) if reading.data.expect else None
             return _Written(lake.version(name), content, reading.findings, parts, dropped)
-        committed, parts = _added(reading, name, workspace, beside, content, adding)
+        try:
+            committed, parts = _added(reading, name, workspace, beside, content, adding)
+        except NoRows:
+            if adding.mode == "overwrite":
+                raise
+            adding.note(adding.quarantine)  # they are read, and have nothing to add
+            schema, transactions = lake.schema(lake.version(name)), adding.transactions
+            properties = {FINGERPRINT: content, **_stored(reading.findings)}
+            committed = lake.add_files(name, schema, [], properties=properties, transactions=transactions)
+        except DataError as failure:
+            if adding.mode == "overwrite":
+                raise
+            files = sorted(reading.intake.files or ())
+            some = ", ".join(files[:SHOWN]) + ", …" * (len(files) > SHOWN)
+            raise DataError(
+                f"the new files of {reading.data.source} ({some}) cannot be added: {failure.cause}",
+                f"{failure.remedy}; correct or move away the file: nothing of these was added",
+            ) from failure
     stored = lake.history(str(committed))[0]["properties"]
     findings = [Finding.model_validate(each) for each in json.loads(stored.get(FINDINGS, "[]"))]
     findings += _too_old(reading.data, stored, committed)
@@ -293,7 +311,11 @@ def _arrived(reading: _Reading, lake: Lake, name: str, again: bool) -> tuple[_Re
             "name a folder, or a glob, of CSV, JSON or Parquet files; or remove data.mode",
         )
     files = cast(SourceOfFiles, source).listing(reading.uri, data.options, reading.secrets)
-    arrived = arrivals(lake, name, files, again)
+    empty = [file.name for file in files.files if not file.size]  # its rows may come yet
+    if empty:
+        reading.findings.append(_empty(data, empty))
+    files = replace(files, files=tuple(file for file in files.files if file.size))
+    arrived = arrivals(lake, name, files, again, data.source or "")
     types = dict[str, str]()
     if arrived.adding.mode == "append":
         beside = {*files.files[0].partition, "split", *data.derive}
@@ -304,6 +326,11 @@ def _arrived(reading: _Reading, lake: Lake, name: str, again: bool) -> tuple[_Re
     LOG.info("%s: %d new files of %d", data.source, len(arrived.new), len(files.files))
     intake = replace(reading.intake, files=frozenset(arrived.new), types=types)
     return replace(reading, intake=intake), arrived.adding
+
+
+def _empty(data: Data, names: Sequence[str]) -> Finding:
+    detail = f"{len(names):,} files of {data.source} are empty, and are read once they have something in them."
+    return Finding(name="files_empty", count=len(names), detail=detail, rows=list(names[:SHOWN]))
 
 
 def _changed(data: Data, names: Sequence[str]) -> Finding:

@@ -116,9 +116,12 @@ def score(
         predictor = Predictor.open(folder, runtime, workspace.threads)
         schema, roles, workers = lake.shape(pinned).schema, _roles(folder), workspace.workers()
         inputs = predictor.task.inputs
+        described = lookups_of(folder)
+        keys = {column for each in described for column in each["keys"].values()} - {*inputs}
         values = Values.of(
-            lake, pinned, schema, lookups_of(folder), inputs.keys() - columns.keys(), roles.get("event_time"), workers
+            lake, pinned, schema, described, inputs.keys() - columns.keys(), roles.get("event_time"), workers, columns
         )
+        columns = {name: column for name, column in columns.items() if name not in keys}
         beside = schema if values is None else pa.schema([*schema, *values.schema])
         chosen = predictions.choose(inputs, beside, roles, columns, id, keep)
         _check_confidence(predictor, least_confidence)

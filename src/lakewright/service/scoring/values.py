@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from lakewright.records import TableVersion
     from lakewright.workers import Workers
 
+NOW = "(the time of scoring)"  # a column beside those of the table
+
 
 @dataclass(eq=False)
 class Values:
@@ -50,10 +52,12 @@ class Values:
         inputs: Collection[str],
         time: str | None,
         workers: Workers,
+        columns: Mapping[str, str] = {},
     ) -> Self | None:
         """Of the lookups that a model folder describes, those of which the table lacks an input; None: it lacks none.
 
-        Raises DataError where it lacks the key as well, NotFound where there is no such feature table.
+        `columns` maps a key's name in a row to the table's column, where that has another name. Raises DataError where
+        it lacks the key as well, NotFound where there is no such feature table.
         """
         at, now = time if time in schema.names else None, datetime.now(UTC)
         lookups = []
@@ -62,11 +66,12 @@ class Values:
                 value: name for value, name in each["values"].items() if name in inputs and name not in schema.names
             }
             if absent:
-                lookups.append(Lookup.of(lake, str(TableName.parse(each["table"])[0]), each["keys"], absent))
+                keys = {key: columns.get(column, column) for key, column in each["keys"].items()}
+                lookups.append(Lookup.of(lake, str(TableName.parse(each["table"])[0]), keys, absent))
         if not lookups:
             return None
-        with_time = schema if at is not None else schema.append(pa.field("now", TIME))
-        check(table, with_time, at or "now", lookups)
+        with_time = schema if at is not None else schema.append(pa.field(NOW, TIME))
+        check(table, with_time, at or NOW, lookups)
         stored = tuple(Stored.of(lake, each) for each in lookups)
         for one in stored:
             check_seen(workers, one.location)
@@ -101,7 +106,7 @@ class Values:
         rows = pa.Table.from_batches([each.rows for each in several])
         time = self.time
         if time is None:
-            time = "now"
+            time = NOW
             rows = rows.append_column(time, pa.array([self.now] * len(rows), TIME))
         columns: dict[str, pa.ChunkedArray] = {}
         for lookup, connection in self._values():

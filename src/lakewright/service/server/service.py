@@ -19,7 +19,7 @@ from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.gathered import Gathered, gathered
 from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.data.rows.request import read_row
-from lakewright.errors import LakewrightError, NoStore, of_disk
+from lakewright.errors import LakewrightError, NoStore, NotFound, of_disk
 from lakewright.service.server import endpoint
 from lakewright.service.server.answers import Answers, key_of
 from lakewright.service.server.batching import Batches
@@ -122,7 +122,10 @@ class Service:
         try:
             completed, unknown = await asyncio.to_thread(look_up) if lookups.store.remote else look_up()
         except NoStore as failure:
-            raise NoValues(failure.cause, "try again, or send all inputs") from failure
+            LOG.error("%s", failure.cause)
+            raise NoValues("the store of feature values does not answer", "try again, or send all inputs") from failure
+        except NotFound as failure:
+            raise NoValues(failure.cause, failure.remedy) from failure
         for names in unknown.values():
             for name in names:
                 self.metrics.unknown_values.labels(served.model.version, name).inc()

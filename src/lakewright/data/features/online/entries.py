@@ -94,7 +94,7 @@ class Layout:
                 return str(values[0])
         if any(value is None or value != value for value in values):
             return None
-        return self.key([_read(value, *each) for value, each in zip(values, self.keys.items(), strict=True)])
+        return self.key([read_part(value, *each) for value, each in zip(values, self.keys.items(), strict=True)])
 
     def read(self, entry: bytes, now: datetime) -> list[Any] | None:
         """The values, as the table has them; None: they are older than the time to live. Raises Rewritten."""
@@ -121,8 +121,8 @@ def _key_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)  # a datetime is a date
 
 
-def _read(value: Any, name: str, kind: str) -> Any:
-    """A part of a key in a request, as the table has it."""
+def read_part(value: Any, name: str, kind: str) -> Any:
+    """A part of a key in a request, as the table has it. Raises DataError."""
     try:
         read = KEYS[kind](value)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):

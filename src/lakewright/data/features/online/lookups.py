@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lakewright.data.features.online.entries import Layout, Rewritten
 from lakewright.data.lake.names import TableName
@@ -117,7 +117,9 @@ class Lookups:
                 for at, row in enumerate(completed)
                 if isinstance(row, Mapping) and any(name not in row for name in names)
             }
-            keys = {at: key for at, key in keys.items() if key}  # else the model says what the row lacks
+            for at, key in keys.items():
+                if not key:
+                    _raise_lacking(lookup, completed[at], at)
             if not keys:
                 continue
             for at, values in zip(keys, self._values_of(lookup, keys, now), strict=True):
@@ -165,7 +167,11 @@ class Lookups:
             return self._found(lookup, self._layout(lookup), read, now)
 
     def _found(self, lookup: Lookup, layout: Layout, keys: Sequence[str | None], now: datetime) -> list[list[Any]]:
-        entries = iter(self.store.get(lookup.table, [key for key in keys if key is not None]))
+        got = self.store.get(lookup.table, [key for key in keys if key is not None])
+        if None in got and self.store.published(lookup.table) is None:  # not the key is unknown: the table is gone
+            self._layouts.pop(lookup.table, None)
+            raise _not_published(lookup.table)
+        entries = iter(got)
         every = [*layout.values]
         places = [every.index(value) for value in lookup.values]
         found: list[list[Any]] = []
@@ -196,6 +202,15 @@ class Lookups:
                     )
             self._layouts[lookup.table] = layout
         return layout
+
+
+def _raise_lacking(lookup: Lookup, row: Row, at: int) -> NoReturn:
+    name = next(name for name in lookup.values.values() if name not in row)
+    keys = ", ".join(lookup.keys.values())
+    raise DataError(
+        f"row {at} has no {name!r}, and no {keys}, by which {lookup.table} has it",
+        f"give {keys}, or {name!r} itself, null if it is not known",
+    )
 
 
 def _read_key(layout: Layout, lookup: Lookup, key: Row, at: int) -> str | None:

@@ -81,6 +81,8 @@ class SqliteStore:
             execute = self._connection.execute
             rows = [execute(statement, (key,)).fetchone() for key in keys]
         except (sqlite3.Error, OSError) as failure:
+            if str(failure).startswith("no such table"):  # it was not published, or is no longer
+                return [None] * len(keys)
             raise self._explained(failure) from failure
         return [None if row is None else row[0] for row in rows]
 
