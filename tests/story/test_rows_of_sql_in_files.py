@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import lakewright as lw
+from lakewright.errors import DataError
 from projects import Call
 
 VALUES = "(1, 'a,b', 1.5, date '2026-01-02'), (2, '', null, null), (null, null, -0.25, null)"
@@ -52,3 +53,10 @@ def test_schemas_are_counted(call: Call) -> None:
     assert call("tables", "schemas", "--json").json == {
         "schemas": [{"schema": "main.a", "tables": 1}, {"schema": "main.b", "tables": 2}]
     }
+
+
+def test_json_has_no_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="'e' has them in 2 rows") as failure:
+        lw.sql("select * from (values ('nan'::double), (1.0), ('-inf'::double), (null)) t(e)", out="rows.json")
+    assert "isfinite" in failure.value.remedy and not (tmp_path / "rows.json").exists()

@@ -142,7 +142,14 @@ def time_to_live(text: str) -> timedelta:
 
 def create(lake: Lake, table: FeatureTable) -> None:
     """Makes the table, without rows. Raises UsageError where there is one of this name."""
-    lake.create(table.name, table.schema, comment=table.description)
+    try:
+        lake.create(table.name, table.schema, comment=table.description)
+    except UsageError as failure:
+        if "exists already" not in failure.cause:
+            raise
+        raise UsageError(
+            failure.cause, f"write rows to it (lakewright features write {table.name} ROWS), or choose another name"
+        ) from None
 
 
 def feature_table(lake: Lake, name: str) -> FeatureTable:

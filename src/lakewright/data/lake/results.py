@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakewright.data.lake.statements import parse
 from lakewright.data.lake.types import python_rows
@@ -30,8 +31,16 @@ def check_rows(query: str) -> None:
 
 def write_result(rows: pa.Table, path: Path) -> None:
     """The whole file or none. In CSV null is nothing, and no text at all is "". Raises DataError for columns that CSV
-    cannot hold."""
+    cannot hold, and for numbers that JSON cannot."""
     ending = path.suffix.lower()
+    for name, column in zip(rows.column_names, rows.columns, strict=True) if ending == ".json" else ():
+        if pa.types.is_floating(column.type):
+            strange = len(column) - column.null_count - (pc.sum(pc.is_finite(column)).as_py() or 0)
+            if strange:
+                raise DataError(
+                    f"JSON has no NaN and no infinity, and the column {name!r} has them in {strange:,} rows",
+                    f'make them null (case when isfinite("{name}") then "{name}" end), or write .parquet',
+                )
     nested = [field.name for field in rows.schema if pa.types.is_nested(field.type) or pa.types.is_binary(field.type)]
     if ending == ".csv" and nested:
         raise DataError(
