@@ -207,6 +207,7 @@ def test_a_run_of_scoring_is_ended_where_the_version_may_not_be_changed(
             workspace.tracking,
             scored_by.model_dump(mode="json"),
             {"output": table},
+            "main.demo.posts@v0",
             {"rows": 30.0, "seconds_per_1000_rows": 2.0},
         )
     with workspace.tracking.client() as client:

@@ -29,7 +29,7 @@ def query_offline(
 
 @features.command("constraints", epilog="Example: lakewright features constraints main.shop.daily > constraints.sql")
 def print_constraints(table: Table, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Print the SQL that gives a feature table its primary key on Databricks.
+    """Print the SQL of a feature table's primary key on Databricks.
 
     FeatureLookup and create_training_set find the table by it.
     """
