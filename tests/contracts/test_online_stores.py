@@ -247,6 +247,8 @@ def test_keys_of_several_columns(lake: Lake, store: OnlineStore) -> None:
     batch = pa.RecordBatch.from_pydict({"b": ['x", "y', "x", "z"], "a": [1, 1, 1]})
     table, absent = lookups.completed_table(batch)
     assert table["value"].to_pylist() == [1, 2, None] and absent == {2: ["value"]}
+    with pytest.raises(DataError, match="has no 'value', and no b, a"):
+        lookups.completed_table(batch.select(["a"]))
 
 
 def test_two_tables_by_one_key(lake: Lake, store: OnlineStore) -> None:

@@ -142,6 +142,29 @@ def test_another_way_of_writing_starts_anew(folder: Path) -> None:
     assert len(ids()) == len(set(ids())) == 500
 
 
+def test_lists_and_decimals_are_read_as_the_source_has_them(folder: Path) -> None:
+    """Types that no option can declare."""
+    write = (folder / "incoming" / "a.json").write_text
+    write('{"id": "1", "price": 1, "kept": "no", "tags": ["x"], "all": {"a": 1}}\n')
+    ingest()
+    (folder / "incoming" / "b.json").write_text(
+        '{"id": "2", "price": 2, "kept": "no", "tags": ["y"], "all": {"a": 2}}\n'
+    )
+    assert ingest().table.rows == 2
+
+
+def test_nothing_but_empty_files(folder: Path) -> None:
+    (folder / "incoming" / "a.csv").touch()
+    with pytest.raises(DataError, match="incoming has no rows"):
+        ingest()
+    (folder / "incoming" / "a.csv").write_text("id,price,kept\na1,1,no\n")
+    assert ingest().table.rows == 1
+    (folder / "incoming" / "a.csv").unlink()
+    (folder / "incoming" / "b.csv").touch()
+    record = ingest()
+    assert record.table.rows == 1 and [each.name for each in record.findings] == ["files_empty"]
+
+
 @pytest.mark.parametrize("kind", ["json", "parquet"])
 def test_other_files(folder: Path, kind: str) -> None:
     def write(name: str, rows: list[dict[str, object]]) -> None:

@@ -32,11 +32,10 @@ def predict(
     `unknown` of the prediction names those that it does not have. Raises UsageError if the model has no reasons.
     """
     from lakewright.api.registry import load
-    from lakewright.data.features.online.lookups import completing, noting
-    from lakewright.model.folder import lookups_of
+    from lakewright.model.by_key import completing, noting
 
     predictor = load(model, profile=profile, runtime=runtime)
-    complete = completing(lookups_of(predictor.folder), predictor.task.inputs, lambda: opened(profile).online())
+    complete = completing(predictor.folder, predictor.task.inputs, lambda: opened(profile).online())
     completed, unknown = complete(list(rows))
     predictions = predictor.predict(completed)
     if explain:

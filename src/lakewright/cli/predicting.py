@@ -44,14 +44,13 @@ def predict(
     """
     from lakewright import api
     from lakewright.api.places import opened
-    from lakewright.data.features.online.lookups import completing, noting
-    from lakewright.model.folder import lookups_of
+    from lakewright.model.by_key import completing, noting
 
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
     inputs = predictor.task.inputs
-    complete = completing(lookups_of(predictor.folder), inputs, lambda: opened(profile).online())
+    complete = completing(predictor.folder, inputs, lambda: opened(profile).online())
     place = "argument" if rows else "stdin line"
     lines = enumerate(_utf8(rows or _stdin(), place), start=1)
     parsed = ((number - 1, _row(line, inputs, f"{place} {number}")) for number, line in lines)

@@ -47,6 +47,11 @@ def named(text: str) -> pa.DataType:
     return _NAMES[text][0]
 
 
+def name_of(kind: pa.DataType) -> str | None:
+    """The name that `named` reads; None for a type without one: decimals, lists, structures."""
+    return _WORDS[kind][0] if kind in _WORDS else None
+
+
 def storable(schema: pa.Schema, without_value: pa.DataType = _NAMES["string"][0]) -> pa.Schema:
     """The schema that a Delta table stores for `schema`: plain, nullable columns without metadata.
 

@@ -26,8 +26,8 @@ from lakewright.data.expectations.writing import Checked, Writing
 from lakewright.data.features.joining import TOO_OLD, WITHOUT, Lookup, join
 from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT, Lake
-from lakewright.data.lake.types import columns_info, storable
-from lakewright.data.sources import Intake, NoRows, Source, SourceInPieces, SourceOfFiles
+from lakewright.data.lake.types import name_of, storable
+from lakewright.data.sources import Intake, NoRows, Source, SourceInPieces, SourceOfFiles, no_rows
 from lakewright.data.sources.arrivals import Adding, arrivals, replacing
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.lake import LakeSource, is_of_lake
@@ -310,17 +310,19 @@ def _arrived(reading: _Reading, lake: Lake, name: str, again: bool) -> tuple[_Re
             f"data.mode is append, and {data.source} is no folder of files",
             "name a folder, or a glob, of CSV, JSON or Parquet files; or remove data.mode",
         )
-    files = cast(SourceOfFiles, source).listing(reading.uri, data.options, reading.secrets)
-    empty = [file.name for file in files.files if not file.size]  # its rows may come yet
+    listing = cast(SourceOfFiles, source).listing(reading.uri, data.options, reading.secrets)
+    empty = [file.name for file in listing.files if not file.size]  # its rows may come yet
     if empty:
         reading.findings.append(_empty(data, empty))
-    files = replace(files, files=tuple(file for file in files.files if file.size))
+    files = replace(listing, files=tuple(file for file in listing.files if file.size))
     arrived = arrivals(lake, name, files, again, data.source or "")
     types = dict[str, str]()
     if arrived.adding.mode == "append":
-        beside = {*files.files[0].partition, "split", *data.derive}
-        columns = columns_info(lake.schema(lake.version(name)))
-        types = {each["name"]: each["type_text"] for each in columns if each["name"] not in beside}
+        beside = {*listing.files[0].partition, "split", *data.derive}
+        named = {field.name: name_of(field.type) for field in lake.schema(lake.version(name))}
+        types = {column: kind for column, kind in named.items() if kind is not None and column not in beside}
+    elif not files.files:
+        raise no_rows(str(data.source))
     if arrived.changed:
         reading.findings.append(_changed(data, arrived.changed))
     LOG.info("%s: %d new files of %d", data.source, len(arrived.new), len(files.files))

@@ -5,7 +5,7 @@ A value that a row brings itself counts, and not the store's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakewright.data.features.online import OnlineStore
-    from lakewright.data.rows.kinds import Prediction
 
 Row = Mapping[str, Any]
 Unknown = Mapping[int, list[str]]  # number of a row → its inputs of which the store has no value
@@ -43,19 +42,6 @@ def lookups_in(described: Sequence[Mapping[str, Any]], inputs: Collection[str]) 
         )
         for each in described
     ]
-
-
-def completing(
-    described: Sequence[Mapping[str, Any]], inputs: Collection[str], online: Callable[[], OnlineStore]
-) -> Callable[[list[Any]], tuple[list[Any], Unknown]]:
-    """`Lookups.completed` of the lookups that a model folder describes; of a model without any, the rows as they are,
-    and no store is opened."""
-    return Lookups(lookups_in(described, inputs), online(), inputs).completed if described else lambda rows: (rows, {})
-
-
-def noting(unknown: Unknown, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The predictions, each with the inputs of its row that no feature table knew."""
-    return [{**each, "unknown": unknown[at]} if at in unknown else each for at, each in enumerate(predictions)]
 
 
 def values_online(store: OnlineStore, table: str, keys: Sequence[Row]) -> list[dict[str, Any]]:
@@ -141,8 +127,10 @@ class Lookups:
         unknown: dict[int, list[str]] = {}
         for lookup, names in self._values:
             absent = [name for name in names if name not in rows.schema.names]
-            if not absent or not {*lookup.keys.values()} <= {*rows.schema.names}:
+            if not absent:
                 continue
+            if not {*lookup.keys.values()} <= {*rows.schema.names}:
+                _raise_lacking(lookup, dict.fromkeys(rows.schema.names), 0)
             columns = zip(*(rows.column(each).to_pylist() for each in lookup.keys.values()), strict=True)
             keys = {at: dict(zip(lookup.keys, key, strict=True)) for at, key in enumerate(columns)}
             found = self._values_of(lookup, keys, datetime.now(UTC))

@@ -91,7 +91,7 @@ class SqliteStore:
             return False
         with self._transaction() as connection:
             connection.execute("DELETE FROM published WHERE name = ?", (table,))
-            connection.execute(f"DROP TABLE {quoted(_stored(table))}")
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(_stored(table))}")
         return True
 
     @staticmethod
