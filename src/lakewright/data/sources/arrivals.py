@@ -50,7 +50,7 @@ def arrivals(lake: Lake, table: str, files: Files, again: bool, source: str) -> 
     names are others there."""
     before = lake.transactions(table, [APPLICATION])[APPLICATION]
     ours = random.SystemRandom().randrange(1, 1 << 62)
-    now = {file.name: stamp(files, file) for file in files.files}
+    now = {file.name: stamp(file) for file in files.files}
     continues = bool(before) and not again
     last = _read(lake, table, before) if continues and before else _Note({})
     seen = last.files
@@ -81,7 +81,7 @@ def replacing(lake: Lake, table: str) -> Adding:
 
 @dataclass(frozen=True)
 class _Note:
-    files: Mapping[str, str]  # file → its size and its time or tag, when it was read
+    files: Mapping[str, str]  # file → its size and its time, when it was read
     quarantine: int | None = None  # the version that belongs to the table's
     before: int | None = None  # the note until then
     source: str = ""  # as the project names it

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self, cast
 
 import pyarrow as pa
@@ -30,6 +30,7 @@ from lakewright.data.lake.types import name_of, storable
 from lakewright.data.sources import Intake, NoRows, Source, SourceInPieces, SourceOfFiles, no_rows
 from lakewright.data.sources.arrivals import Adding, arrivals, replacing
 from lakewright.data.sources.derived import with_derived
+from lakewright.data.sources.files import Files, stamp
 from lakewright.data.sources.lake import LakeSource, is_of_lake
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.pieces import Pieces, copied
@@ -239,8 +240,23 @@ class _Reading:
 
     @property
     def content(self) -> str:
-        own = self.source.fingerprint(self.uri, self.data.options, self.secrets, self.intake)
+        if self.data.mode == "append":  # a look every few seconds reads no file
+            own = json.dumps(
+                [[file.name, stamp(file)] for file in self.listing.files] + [self.data.options], default=str
+            )
+        else:
+            own = self.source.fingerprint(self.uri, self.data.options, self.secrets, self.intake)
         return _fingerprint(self.source, own, self.data)
+
+    @cached_property
+    def listing(self) -> Files:
+        """The files of the source. Raises UsageError where it has none."""
+        if not hasattr(self.source, "listing"):
+            raise UsageError(
+                f"data.mode is append, and {self.data.source} is no folder of files",
+                "name a folder, or a glob, of CSV, JSON or Parquet files; or remove data.mode",
+            )
+        return cast(SourceOfFiles, self.source).listing(self.uri, self.data.options, self.secrets)
 
     def pieces(self) -> Pieces[Any] | None:
         """None: the rows are one stream. An expression of SQL may look at all of them (a window, an average)."""
@@ -304,13 +320,7 @@ def _written(reading: _Reading, name: str, workspace: Workspace, beside: Sequenc
 def _arrived(reading: _Reading, lake: Lake, name: str, again: bool) -> tuple[_Reading, Adding]:
     """What reads the files that the table does not hold, with its columns' types. Raises UsageError for a source that
     has no files."""
-    data, source = reading.data, reading.source
-    if not hasattr(source, "listing"):
-        raise UsageError(
-            f"data.mode is append, and {data.source} is no folder of files",
-            "name a folder, or a glob, of CSV, JSON or Parquet files; or remove data.mode",
-        )
-    listing = cast(SourceOfFiles, source).listing(reading.uri, data.options, reading.secrets)
+    data, listing = reading.data, reading.listing
     empty = [file.name for file in listing.files if not file.size]  # its rows may come yet
     if empty:
         reading.findings.append(_empty(data, empty))
